@@ -1,0 +1,215 @@
+"""What a robot is: the typed content of robot.toml.
+
+Joints are matched by name here, once; everything after this is in the order of robot.toml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from robots.errors import RobotSpecError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+
+
+class JointSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One actuated joint: limits of the hardware, stance, gains and the policy's share of its range."""
+
+    name: str
+    """Name of the joint in model.xml and on the bus."""
+    lower: float
+    """Lower mechanical limit, rad."""
+    upper: float
+    """Upper mechanical limit, rad."""
+    stance: float
+    """Position while standing, rad; centre of the policy's action box."""
+    action_scale: float
+    """Half width of the policy's action box around the stance, rad."""
+    effort_max: float
+    """Stall torque, N·m."""
+    velocity_max: float
+    """No-load speed, rad/s; also the fastest a target may move."""
+    kp: float
+    """Position gain while walking, N·m/rad."""
+    kd: float
+    """Velocity gain while walking, N·m·s/rad."""
+
+
+class SafetyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Numbers of the guards; times are times, never tick counts."""
+
+    tilt_deg: float = 60.0
+    """Largest angle between the body's up axis and the vertical, degrees."""
+    tilt_s: float = 0.06
+    """How long the tilt may last before the robot is damped, s."""
+    stale_hold_s: float = 0.04
+    """Sensor age from which the last safe target is held, s."""
+    stale_damp_s: float = 0.1
+    """Sensor age from which the robot is damped, s."""
+    hold_s: float = 0.2
+    """Longest time in HOLD before the robot sits, s."""
+    soft_limit: float = 0.95
+    """Share of each joint's half range, about its centre, that targets may use."""
+    ramp_speed: float = 1.0
+    """Speed of the scripted moves to the stance and to the crouch, rad/s."""
+    damp_kd: float = 8.0
+    """Velocity gain while damping, N·m·s/rad."""
+    still_gyro: float = 0.2
+    """Gyro norm under which a damped robot counts as still, rad/s."""
+    still_velocity: float = 0.1
+    """Joint speed under which a damped robot counts as still, rad/s."""
+    still_s: float = 1.0
+    """How long it must be still before damping ends, s."""
+
+
+class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the simulator drives the model."""
+
+    physics_hz: float = 500.0
+    """Rate of the physics and of the simulated PD loop, Hz."""
+    action_delay_ms: float = 0.0
+    """Time from write() until the servos see the new target, ms."""
+
+
+class RobotSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A robot folder's robot.toml."""
+
+    name: str
+    """Name of the robot; a policy carries it and refuses any other."""
+    description: str = ""
+    """One sentence about the machine."""
+    base: str = "base"
+    """Body of the model that carries the free joint."""
+    imu: str = "imu"
+    """Site of the model where the IMU sits."""
+    feet: tuple[str, ...] = ()
+    """Geoms of the model that touch the ground when standing."""
+    crouch: tuple[float, ...] = ()
+    """Joint positions after sitting down, rad, in the order of joints; the stance if empty."""
+    joints: tuple[JointSpec, ...]
+    """The actuated joints; their order is the order everywhere."""
+    safety: SafetyLimits = SafetyLimits()
+    """Numbers of the guards."""
+    sim: SimSpec = SimSpec()
+    """Numbers of the simulation."""
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the joints in order."""
+        return tuple(joint.name for joint in self.joints)
+
+    def column(self, field: str) -> FloatArray:
+        """One field of every joint, in order.
+
+        Shape (J,), float32, in the field's unit.
+        """
+        return np.array([getattr(joint, field) for joint in self.joints], dtype=np.float32)
+
+    def soft_limits(self) -> tuple[FloatArray, FloatArray]:
+        """Limits that targets are held to: shrunk about the centre, so never outside the hard ones.
+
+        Two arrays of shape (J,), rad.
+        """
+        lower, upper = self.column("lower"), self.column("upper")
+        centre, half = (lower + upper) / 2, (upper - lower) / 2
+        return centre - self.safety.soft_limit * half, centre + self.safety.soft_limit * half
+
+
+@dataclass(frozen=True)
+class RobotFolder:
+    """A robot folder on disk: its spec and where its model is."""
+
+    path: Path
+    spec: RobotSpec
+
+    @property
+    def model_path(self) -> Path:
+        """Path of model.xml; it may be absent when the simulator brings its own model."""
+        return self.path / "model.xml"
+
+    @cached_property
+    def model_sha256(self) -> str:
+        """Digest of robot.toml and model.xml together, hexadecimal."""
+        digest = hashlib.sha256((self.path / "robot.toml").read_bytes())
+        if self.model_path.exists():
+            digest.update(self.model_path.read_bytes())
+        return digest.hexdigest()
+
+
+def read_folder(path: Path) -> RobotFolder:
+    """Read a robot folder.
+
+    Raises RobotSpecError when robot.toml is missing, has unknown or missing keys, or makes no sense.
+    """
+    source = path / "robot.toml"
+    try:
+        spec = msgspec.convert(tomllib.loads(source.read_text("utf-8")), RobotSpec)
+    except FileNotFoundError:
+        raise RobotSpecError(path, "no robot.toml here; a robot is a folder with robot.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise RobotSpecError(source, str(error)) from None
+    for problem in problems(spec):
+        raise RobotSpecError(source, problem)
+    return RobotFolder(path.resolve(), spec)
+
+
+def problems(spec: RobotSpec) -> list[str]:
+    """Everything that makes a spec unusable, one line each; empty when it is fine."""
+    found = []
+    if not spec.joints:
+        found.append("no joints; expected at least one")
+    names = spec.joint_names
+    found += [f"joint {name} stands twice; names must differ" for name in sorted(set(names)) if names.count(name) > 1]
+    for joint in spec.joints:
+        found += _joint_problems(joint, spec.safety.soft_limit)
+    if spec.crouch and len(spec.crouch) != len(spec.joints):
+        found.append(f"crouch has {len(spec.crouch)} positions for {len(spec.joints)} joints")
+    for joint, position in zip(spec.joints, spec.crouch, strict=False):
+        if not joint.lower <= position <= joint.upper:
+            found.append(f"joint {joint.name}: crouch {position} outside [{joint.lower}, {joint.upper}] rad")
+    if not 0 < spec.safety.soft_limit <= 1:
+        found.append(f"safety.soft_limit {spec.safety.soft_limit} outside (0, 1]")
+    for field in ("tilt_deg", "tilt_s", "stale_hold_s", "stale_damp_s", "hold_s", "ramp_speed", "still_s"):
+        value = getattr(spec.safety, field)
+        if not (math.isfinite(value) and value > 0):
+            found.append(f"safety.{field} {value}; expected a positive number")
+    if not (math.isfinite(spec.sim.physics_hz) and spec.sim.physics_hz >= 1):
+        found.append(f"sim.physics_hz {spec.sim.physics_hz}; expected at least 1")
+    if not 0 <= spec.sim.action_delay_ms < math.inf:
+        found.append(f"sim.action_delay_ms {spec.sim.action_delay_ms}; expected zero or more")
+    return found
+
+
+def _joint_problems(joint: JointSpec, soft_limit: float) -> list[str]:
+    """What is wrong with one joint."""
+    label = f"joint {joint.name}"
+    numbers = {field: getattr(joint, field) for field in joint.__struct_fields__ if field != "name"}
+    found = [f"{label}: {field} is {value}; expected a finite number" for field, value in numbers.items() if not math.isfinite(value)]
+    if found:
+        return found
+    if joint.lower >= joint.upper:
+        return [f"{label}: lower {joint.lower} is not below upper {joint.upper} rad; swap them"]
+    centre, half = (joint.lower + joint.upper) / 2, (joint.upper - joint.lower) / 2 * soft_limit
+    if abs(joint.stance - centre) > half:
+        found.append(
+            f"{label}: stance {joint.stance} outside the soft limits "
+            f"[{centre - half:.4g}, {centre + half:.4g}] rad; move the stance or widen the limits"
+        )
+    for field in ("action_scale", "effort_max", "velocity_max"):
+        if numbers[field] <= 0:
+            found.append(f"{label}: {field} {numbers[field]}; expected a positive number")
+    found += [f"{label}: {field} {numbers[field]}; expected zero or more" for field in ("kp", "kd") if numbers[field] < 0]
+    return found

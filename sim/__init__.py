@@ -1,0 +1,1 @@
+"""Simulated robots and environments; import the module you need, each brings its own heavy library."""
