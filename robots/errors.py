@@ -50,7 +50,9 @@ class NotConnectedError(RobotError):
 
     def __init__(self, name: str) -> None:
         """Name the robot."""
-        super().__init__(f"robot {name!r} is not connected; call connect() or use it in a with block")
+        super().__init__(
+            f"robot {name!r} is not connected; call connect() or use it in a with block"
+        )
 
 
 class SafetyStopError(RobotError):

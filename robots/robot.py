@@ -113,8 +113,8 @@ class BaseMotion:
 class Robot(abc.ABC):
     """A robot as the control loop sees it; RobotEnv and SafeRobot are the callers.
 
-    Time belongs to the robot: a simulated one advances physics in wait_until(), a real one sleeps to
-    an absolute deadline.  So one loop serves both.
+    Time belongs to the robot: a simulated one advances physics in wait_until(), a real one sleeps
+    to an absolute deadline.  So one loop serves both.
     """
 
     @property
@@ -165,7 +165,10 @@ class Robot(abc.ABC):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Close, whatever happened."""
         self.close()

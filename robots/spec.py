@@ -24,9 +24,19 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
+_POSITIVE_LIMITS = (
+    "tilt_deg",
+    "tilt_s",
+    "stale_hold_s",
+    "stale_damp_s",
+    "hold_s",
+    "ramp_speed",
+    "still_s",
+)
+
 
 class JointSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One actuated joint: limits of the hardware, stance, gains and the policy's share of its range."""
+    """One actuated joint: hardware limits, stance, gains and the policy's share of its range."""
 
     name: str
     """Name of the joint in model.xml and on the bus."""
@@ -124,8 +134,9 @@ class RobotSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Two arrays of shape (J,), rad.
         """
         lower, upper = self.column("lower"), self.column("upper")
-        centre, half = (lower + upper) / 2, (upper - lower) / 2
-        return centre - self.safety.soft_limit * half, centre + self.safety.soft_limit * half
+        centre, half = np.float32(0.5) * (lower + upper), np.float32(0.5) * (upper - lower)
+        half *= np.float32(self.safety.soft_limit)
+        return centre - half, centre + half
 
 
 @dataclass(frozen=True)
@@ -152,13 +163,16 @@ class RobotFolder:
 def read_folder(path: Path) -> RobotFolder:
     """Read a robot folder.
 
-    Raises RobotSpecError when robot.toml is missing, has unknown or missing keys, or makes no sense.
+    Raises RobotSpecError when robot.toml is missing, has unknown or missing keys, or makes no
+    sense.
     """
     source = path / "robot.toml"
     try:
         spec = msgspec.convert(tomllib.loads(source.read_text("utf-8")), RobotSpec)
     except FileNotFoundError:
-        raise RobotSpecError(path, "no robot.toml here; a robot is a folder with robot.toml") from None
+        raise RobotSpecError(
+            path, "no robot.toml here; a robot is a folder with robot.toml"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise RobotSpecError(source, str(error)) from None
     for problem in problems(spec):
@@ -172,24 +186,48 @@ def problems(spec: RobotSpec) -> list[str]:
     if not spec.joints:
         found.append("no joints; expected at least one")
     names = spec.joint_names
-    found += [f"joint {name} stands twice; names must differ" for name in sorted(set(names)) if names.count(name) > 1]
+    found += [
+        f"joint {name} stands twice; names must differ"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
     for joint in spec.joints:
         found += _joint_problems(joint, spec.safety.soft_limit)
+    return found + _crouch_problems(spec) + _safety_problems(spec.safety) + _sim_problems(spec.sim)
+
+
+def _crouch_problems(spec: RobotSpec) -> list[str]:
+    """What is wrong with the crouch."""
+    found = []
     if spec.crouch and len(spec.crouch) != len(spec.joints):
         found.append(f"crouch has {len(spec.crouch)} positions for {len(spec.joints)} joints")
     for joint, position in zip(spec.joints, spec.crouch, strict=False):
         if not joint.lower <= position <= joint.upper:
-            found.append(f"joint {joint.name}: crouch {position} outside [{joint.lower}, {joint.upper}] rad")
-    if not 0 < spec.safety.soft_limit <= 1:
-        found.append(f"safety.soft_limit {spec.safety.soft_limit} outside (0, 1]")
-    for field in ("tilt_deg", "tilt_s", "stale_hold_s", "stale_damp_s", "hold_s", "ramp_speed", "still_s"):
-        value = getattr(spec.safety, field)
+            found.append(
+                f"joint {joint.name}: crouch {position} outside [{joint.lower}, {joint.upper}] rad"
+            )
+    return found
+
+
+def _safety_problems(safety: SafetyLimits) -> list[str]:
+    """What is wrong with the guards' numbers."""
+    found = []
+    if not 0 < safety.soft_limit <= 1:
+        found.append(f"safety.soft_limit {safety.soft_limit} outside (0, 1]")
+    for field in _POSITIVE_LIMITS:
+        value = getattr(safety, field)
         if not (math.isfinite(value) and value > 0):
             found.append(f"safety.{field} {value}; expected a positive number")
-    if not (math.isfinite(spec.sim.physics_hz) and spec.sim.physics_hz >= 1):
-        found.append(f"sim.physics_hz {spec.sim.physics_hz}; expected at least 1")
-    if not 0 <= spec.sim.action_delay_ms < math.inf:
-        found.append(f"sim.action_delay_ms {spec.sim.action_delay_ms}; expected zero or more")
+    return found
+
+
+def _sim_problems(sim: SimSpec) -> list[str]:
+    """What is wrong with the simulation's numbers."""
+    found = []
+    if not (math.isfinite(sim.physics_hz) and sim.physics_hz >= 1):
+        found.append(f"sim.physics_hz {sim.physics_hz}; expected at least 1")
+    if not 0 <= sim.action_delay_ms < math.inf:
+        found.append(f"sim.action_delay_ms {sim.action_delay_ms}; expected zero or more")
     return found
 
 
@@ -197,7 +235,11 @@ def _joint_problems(joint: JointSpec, soft_limit: float) -> list[str]:
     """What is wrong with one joint."""
     label = f"joint {joint.name}"
     numbers = {field: getattr(joint, field) for field in joint.__struct_fields__ if field != "name"}
-    found = [f"{label}: {field} is {value}; expected a finite number" for field, value in numbers.items() if not math.isfinite(value)]
+    found = [
+        f"{label}: {field} is {value}; expected a finite number"
+        for field, value in numbers.items()
+        if not math.isfinite(value)
+    ]
     if found:
         return found
     if joint.lower >= joint.upper:
@@ -208,8 +250,14 @@ def _joint_problems(joint: JointSpec, soft_limit: float) -> list[str]:
             f"{label}: stance {joint.stance} outside the soft limits "
             f"[{centre - half:.4g}, {centre + half:.4g}] rad; move the stance or widen the limits"
         )
-    for field in ("action_scale", "effort_max", "velocity_max"):
-        if numbers[field] <= 0:
-            found.append(f"{label}: {field} {numbers[field]}; expected a positive number")
-    found += [f"{label}: {field} {numbers[field]}; expected zero or more" for field in ("kp", "kd") if numbers[field] < 0]
+    found += [
+        f"{label}: {field} {numbers[field]}; expected a positive number"
+        for field in ("action_scale", "effort_max", "velocity_max")
+        if numbers[field] <= 0
+    ]
+    found += [
+        f"{label}: {field} {numbers[field]}; expected zero or more"
+        for field in ("kp", "kd")
+        if numbers[field] < 0
+    ]
     return found

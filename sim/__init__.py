@@ -1,1 +1,1 @@
-"""Simulated robots and environments; import the module you need, each brings its own heavy library."""
+"""Simulated robots and environments; every module brings its own heavy library."""

@@ -15,7 +15,7 @@ class SimClock:
         self._origin_ns: int | None = None
 
     def pace(self) -> None:
-        """Sleep until the wall clock has caught up with simulated time; at once when free-running."""
+        """Sleep until the wall clock has caught up with simulated time; no-op when free-running."""
         if not self._realtime:
             return
         if self._origin_ns is None:

@@ -8,7 +8,10 @@ SimError
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SimError(Exception):
@@ -29,7 +32,9 @@ class RenderingError(SimError):
 
     def __init__(self, cause: str) -> None:
         """Say why and what to try."""
-        super().__init__(f"cannot render here ({cause}); set MUJOCO_GL=egl or osmesa and install that library")
+        super().__init__(
+            f"cannot render here ({cause}); set MUJOCO_GL=egl or osmesa and install that library"
+        )
 
 
 class UnknownEnvError(SimError):

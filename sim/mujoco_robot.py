@@ -72,7 +72,13 @@ class MujocoRobot(Robot):
     def wait_until(self, deadline_ns: int) -> None:
         """Advance physics until the deadline."""
         self._check_connected()
-        model, data, servo, index, clock = self.model, self.data, self._servo, self._index, self._clock
+        model, data, servo, index, clock = (
+            self.model,
+            self.data,
+            self._servo,
+            self._index,
+            self._clock,
+        )
         while clock.now_ns + self._step_ns <= deadline_ns:
             while self._pending and self._pending[0][0] <= clock.now_ns:
                 servo.command(self._pending.pop(0)[1])
@@ -147,7 +153,7 @@ class MujocoRobot(Robot):
 
 
 class ModelIndex:
-    """Where the named parts of a robot lie in MuJoCo's arrays; the only place that matches names."""
+    """Where the named parts of a robot lie in MuJoCo's arrays; names are matched only here."""
 
     def __init__(self, model: mujoco.MjModel, folder: RobotFolder) -> None:
         """Look every name up once; raises ModelError with the name that is missing."""
@@ -156,14 +162,19 @@ class ModelIndex:
         def number(kind: mujoco.mjtObj, name: str, what: str) -> int:
             found = mujoco.mj_name2id(model, kind, name)
             if found < 0:
-                raise ModelError(source, f"no {what} named {name!r}, which robot.toml names; add it or rename it there")
+                raise ModelError(
+                    source,
+                    f"no {what} named {name!r}, which robot.toml names; add it or rename it there",
+                )
             return int(found)
 
         joints = [number(mujoco.mjtObj.mjOBJ_JOINT, name, "joint") for name in spec.joint_names]
         body = number(mujoco.mjtObj.mjOBJ_BODY, spec.base, "body")
         root = int(model.body_jntadr[body])
         if root < 0 or model.jnt_type[root] != mujoco.mjtJoint.mjJNT_FREE:
-            raise ModelError(source, f"body {spec.base!r} has no free joint; expected <freejoint/> in it")
+            raise ModelError(
+                source, f"body {spec.base!r} has no free joint; expected <freejoint/> in it"
+            )
         start, dof = int(model.jnt_qposadr[root]), int(model.jnt_dofadr[root])
         self.position = model.jnt_qposadr[joints].copy()
         self.velocity = model.jnt_dofadr[joints].copy()
@@ -184,7 +195,7 @@ class ModelIndex:
 
 
 def load_model(folder: RobotFolder) -> mujoco.MjModel:
-    """Compile model.xml with the IMU of robot.toml added and the model's own actuators switched off.
+    """Compile model.xml with the IMU of robot.toml added and the model's own actuators off.
 
     The servos of robot.toml act through applied joint torques, so models written for any kind of
     actuator work unchanged.  Raises ModelError.
@@ -195,7 +206,10 @@ def load_model(folder: RobotFolder) -> mujoco.MjModel:
     except ValueError as error:
         raise ModelError(source, str(error).splitlines()[0]) from None
     if model_spec.site(folder.spec.imu) is None:
-        raise ModelError(source, f"no site named {folder.spec.imu!r} for the IMU; add it or rename it in robot.toml")
+        raise ModelError(
+            source,
+            f"no site named {folder.spec.imu!r} for the IMU; add it or rename it in robot.toml",
+        )
     kinds = mujoco.mjtSensor
     for name, kind in (
         ("robosac_quaternion", kinds.mjSENS_FRAMEQUAT),
