@@ -1,0 +1,134 @@
+"""Builds the distribution as it would be published and tries it where nothing else is installed.
+
+The wheel is built from the sdist, so both are tried.  Prints one line per check; exits with 1 at
+the first that fails.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("robots", "sim", "robosac")
+DATA = ("*/py.typed", "robots/*/robot.toml", "robots/*/model.xml", "robosac/recipes/*.toml")
+"""Patterns of files that are no modules; each must be there at least once."""
+
+ABSENT = ("torch", "mujoco", "dm_control")
+"""What the base requirements must not bring."""
+
+COMMANDS = (
+    ("robosac", "--help"),
+    ("python", "-m", "robosac", "--help"),
+)
+"""What has to work with the base requirements alone."""
+
+
+class SmokeError(Exception):
+    """A check that failed, and why."""
+
+
+def main() -> int:
+    """Run every check; 0 when all hold."""
+    start = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="robosac-wheel-") as folder:
+            check_all(Path(folder))
+    except SmokeError as error:
+        print(f"FAILED  {error}", file=sys.stderr)
+        return 1
+    print(f"the wheel is fine, {time.monotonic() - start:.0f} s")
+    return 0
+
+
+def check_all(folder: Path) -> None:
+    """Build, inspect, install and run, in this folder only; raises SmokeError."""
+    wheel = build(folder / "dist")
+    print(f"ok  built {wheel.name} from the sdist")
+    names = zipfile.ZipFile(wheel).namelist()
+    check_top_level(names)
+    print(f"ok  top-level names are {', '.join(PACKAGES)}")
+    check_content(names)
+    print(f"ok  {len(names)} files, nothing missing")
+    programs = install(wheel, folder / "env")
+    print("ok  installs with the base requirements")
+    check_absent(programs)
+    print(f"ok  brings none of {', '.join(ABSENT)}")
+    for command in COMMANDS:
+        program, *arguments = command
+        run([str(programs / program), *arguments], cwd=folder)
+        print(f"ok  {' '.join(command)}")
+
+
+def build(folder: Path) -> Path:
+    """Build the sdist and, from it, the wheel; returns the path of the wheel."""
+    run([sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)], cwd=ROOT)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def check_top_level(names: list[str]) -> None:
+    """Refuse any top-level name besides ours and the metadata."""
+    found = {name.split("/")[0] for name in names}
+    metadata = {name for name in found if name.endswith(".dist-info")}
+    if found - metadata != set(PACKAGES) or len(metadata) != 1:
+        got = ", ".join(sorted(found))
+        message = f"top-level names are {got}; expected {', '.join(PACKAGES)} and one .dist-info"
+        raise SmokeError(message)
+
+
+def check_content(names: list[str]) -> None:
+    """Compare with the checkout: every module is there, and data of every kind."""
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for name in PACKAGES
+        for path in (ROOT / name).rglob("*.py")
+    }
+    data = {
+        pattern: {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
+        for pattern in DATA
+    }
+    for pattern, paths in data.items():
+        if not paths:
+            message = f"the checkout has no {pattern}; correct DATA in tools/smoke_wheel.py"
+            raise SmokeError(message)
+    missing = modules.union(*data.values()) - set(names)
+    if missing:
+        message = f"the wheel lacks {', '.join(sorted(missing))}"
+        raise SmokeError(message)
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    """Install into a new environment with the pinned versions; returns the folder of programs."""
+    run([sys.executable, "-m", "venv", str(folder)], cwd=folder.parent)
+    programs = folder / "bin"
+    pip = [str(programs / "python"), "-m", "pip", "install", "-qq"]
+    run([*pip, "-c", str(ROOT / "constraints.txt"), str(wheel)], cwd=folder.parent)
+    return programs
+
+
+def check_absent(programs: Path) -> None:
+    """Refuse what belongs to another extra."""
+    code = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if u.find_spec(n)))"
+    found = run([str(programs / "python"), "-c", code, *ABSENT], cwd=programs.parent)
+    if found.strip():
+        message = f"the base requirements bring {found.strip()}; expected none of it"
+        raise SmokeError(message)
+
+
+def run(command: list[str], *, cwd: Path) -> str:
+    """Run a program and return what it printed; raises SmokeError when it fails."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        output = (done.stdout + done.stderr).strip()
+        message = f"{' '.join(command)} ended with {done.returncode}:\n{output}"
+        raise SmokeError(message)
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
