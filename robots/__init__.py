@@ -9,10 +9,12 @@ from robots.errors import (
     UnknownRobotError,
 )
 from robots.robot import BaseMotion, JointCommand, Robot, RobotState
+from robots.safety import Guard, SafeRobot, State
 from robots.spec import JointSpec, RobotFolder, RobotSpec, SafetyLimits, SimSpec
 
 __all__ = [
     "BaseMotion",
+    "Guard",
     "JointCommand",
     "JointSpec",
     "NotConnectedError",
@@ -22,9 +24,11 @@ __all__ = [
     "RobotSpec",
     "RobotSpecError",
     "RobotState",
+    "SafeRobot",
     "SafetyLimits",
     "SafetyStopError",
     "SimSpec",
+    "State",
     "UnknownRobotError",
     "find",
     "names",

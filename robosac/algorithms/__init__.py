@@ -1,0 +1,1 @@
+"""Learning algorithms: networks, losses, and one update step each."""

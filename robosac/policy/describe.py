@@ -1,0 +1,139 @@
+"""What a contract says about an environment: the half that is known before anything is learned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import numpy as np
+
+from robosac.errors import PolicyError
+from robosac.policy.contract import Contract, Golden, JointContract
+from robosac.policy.onnx_policy import close
+from robosac.tasks.observation import Term
+from robots import RobotState
+
+if TYPE_CHECKING:
+    import gymnasium
+    from numpy.typing import NDArray
+
+    from robosac.env import RobotEnv
+    from robots import RobotSpec
+
+    FloatArray = NDArray[np.float32]
+
+_GOLDEN_VECTORS = 3
+
+
+def describe_robot(env: RobotEnv, *, model_sha256: str = "") -> Contract:
+    """Contract of a robot and a task, with golden observations and no golden actions yet."""
+    spec, task = env.robot.spec, env.task
+    rng = np.random.default_rng(0)
+    return Contract(
+        robot=spec.name,
+        model_sha256=model_sha256,
+        task=task.name,
+        task_config=task.numbers(),
+        control_hz=task.control_hz,
+        action_delay_ms=spec.sim.action_delay_ms,
+        joints=_joints(spec),
+        action_lower=tuple(env.action_space.low.tolist()),
+        action_upper=tuple(env.action_space.high.tolist()),
+        obs=task.actor_terms(spec),
+        extra=sum(term.size * term.history for term in task.critic_terms(spec)),
+        commands=task.commands(),
+        safety={
+            "tilt_deg": spec.safety.tilt_deg,
+            "stale_damp_s": spec.safety.stale_damp_s,
+            "soft_limit": spec.safety.soft_limit,
+        },
+        golden=tuple(_golden(env, _sensors(spec, rng)) for _ in range(_GOLDEN_VECTORS)),
+    )
+
+
+def describe_env(env: gymnasium.Env[FloatArray, FloatArray], env_id: str) -> Contract:
+    """Contract of any Gymnasium environment with Box spaces."""
+    obs, action = env.observation_space, cast("gymnasium.spaces.Box", env.action_space)
+    rng = np.random.default_rng(0)
+    size = int(np.prod(obs.shape or (1,)))
+    return Contract(
+        env=env_id,
+        action_lower=tuple(action.low.ravel().tolist()),
+        action_upper=tuple(action.high.ravel().tolist()),
+        obs=(Term(name="observation", size=size, unit="", clip=np.inf),),
+        golden=tuple(
+            Golden(sensors={}, obs=rng.standard_normal(size).astype(np.float32).tolist())
+            for _ in range(_GOLDEN_VECTORS)
+        ),
+    )
+
+
+def check_golden_sensors(env: RobotEnv, contract: Contract) -> None:
+    """Replay the sensor half of the golden vectors: raw readings must give the same observation.
+
+    Raises PolicyError when this code computes another observation than the one trained on.
+    """
+    for number, golden in enumerate(contract.golden):
+        got = env.observe_once(_state(golden.sensors), _array(golden.sensors["last_action"]))
+        if not close(got, _array(golden.obs)):
+            worst = int(np.argmax(np.abs(got - _array(golden.obs))))
+            raise PolicyError(
+                f"golden vector {number}: observation differs at index {worst}; "
+                "this robosac observes otherwise than the one that trained the policy"
+            )
+
+
+def _joints(spec: RobotSpec) -> tuple[JointContract, ...]:
+    lower, upper = spec.soft_limits()
+    return tuple(
+        JointContract(
+            name=joint.name,
+            default=joint.stance,
+            action_scale=joint.action_scale,
+            lower=joint.lower,
+            upper=joint.upper,
+            soft_lower=float(low),
+            soft_upper=float(high),
+            velocity_max=joint.velocity_max,
+            effort_max=joint.effort_max,
+            kp=joint.kp,
+            kd=joint.kd,
+        )
+        for joint, low, high in zip(spec.joints, lower, upper, strict=True)
+    )
+
+
+def _sensors(spec: RobotSpec, rng: np.random.Generator) -> dict[str, list[float]]:
+    """Draw plausible raw readings."""
+    joints = len(spec.joints)
+    lower, upper = spec.soft_limits()
+    quaternion = rng.normal([1, 0, 0, 0], 0.2)
+    drawn = {
+        "position": rng.uniform(lower, upper),
+        "velocity": rng.normal(0, 3, joints),
+        "quaternion": quaternion / np.linalg.norm(quaternion),
+        "gyro": rng.normal(0, 1, 3),
+        "accelerometer": rng.normal([0, 0, 9.81], 1),
+        "last_action": rng.uniform(-1, 1, joints),
+    }
+    return {name: value.astype(np.float32).tolist() for name, value in drawn.items()}
+
+
+def _golden(env: RobotEnv, sensors: dict[str, list[float]]) -> Golden:
+    obs = env.observe_once(_state(sensors), _array(sensors["last_action"]))
+    return Golden(sensors=sensors, obs=obs.tolist())
+
+
+def _state(sensors: dict[str, list[float]]) -> RobotState:
+    parts = {name: _array(value) for name, value in sensors.items() if name != "last_action"}
+    return RobotState(stamp_ns=0, effort=np.zeros_like(parts["position"]), **parts)
+
+
+def _array(values: list[float]) -> FloatArray:
+    return np.array(values, dtype=np.float32)
+
+
+def with_training(contract: Contract, **numbers: object) -> Contract:
+    """Return the contract with some of its training figures replaced."""
+    training = msgspec.structs.replace(contract.training, **numbers)
+    return msgspec.structs.replace(contract, training=training)

@@ -1,0 +1,171 @@
+"""Make policy files from a torch actor: export once, then replace the weights in place."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robosac.errors import PolicyError
+from robosac.policy import protobuf
+from robosac.policy.contract import Contract, Golden
+from robosac.policy.file import assemble
+from robosac.policy.onnx_policy import OnnxPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+PARITY = 1e-5
+"""Largest difference between torch and onnxruntime at export."""
+
+
+class PolicyGraph(nn.Module):
+    """What is exported: the actor with the scaling from [-1, 1] to output units inside."""
+
+    def __init__(self, actor: nn.Module, contract: Contract) -> None:
+        """Take the bounds from the contract."""
+        super().__init__()
+        lower, upper = torch.tensor(contract.action_lower), torch.tensor(contract.action_upper)
+        self.actor = actor
+        self.action_centre: Tensor
+        self.action_half_range: Tensor
+        self.register_buffer("action_centre", (lower + upper) / 2)
+        self.register_buffer("action_half_range", (upper - lower) / 2)
+
+    def forward(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """Action (B, A) in output units."""
+        squashed: Tensor = self.actor(obs, noise)
+        return self.action_centre + self.action_half_range * squashed
+
+
+class PolicyTemplate:
+    """An exported graph whose weights can be replaced by copying bytes.
+
+    Exporting takes seconds; filling takes well under a millisecond, so publishing does not hold up
+    learning.
+    """
+
+    def __init__(self, actor: nn.Module, contract: Contract) -> None:
+        """Export the actor; raises PolicyError when onnxruntime and torch disagree."""
+        self.contract = contract
+        graph = PolicyGraph(copy.deepcopy(actor), contract).eval()
+        # Zeros would let the exporter fold a parameter away, and there would be nothing to replace.
+        graph.load_state_dict(_random_weights(graph, seed=1), strict=False)
+        self._graph = bytearray(_export(graph, contract))
+        self._places = _find_weights(bytes(self._graph), dict(actor.named_parameters()))
+        self._check_parity(actor)
+
+    def fill(
+        self, weights: Mapping[str, NDArray[np.float32]], contract: Contract
+    ) -> tuple[bytes, Contract]:
+        """Return a policy file with these weights, by the actor's parameter names."""
+        graph = self._graph.copy()
+        for name, place in self._places.items():
+            graph[place] = weights[name].tobytes()
+        return assemble(bytes(graph), contract)
+
+    def _check_parity(self, actor: nn.Module) -> None:
+        """Compare torch and onnxruntime on random and extreme inputs, with fresh random weights.
+
+        Fresh weights prove that filling reaches every parameter.
+        """
+        generator = torch.Generator().manual_seed(0)
+        weights = _random_weights(actor, seed=2)
+        graph = PolicyGraph(actor, self.contract).eval()
+        obs = torch.randn((32, self.contract.obs_size), generator=generator)
+        obs[16:] *= 10
+        noise = torch.randn((32, self.contract.action_size), generator=generator)
+        noise[::2] = 0
+        with torch.no_grad():
+            inside = {f"actor.{name}": value for name, value in weights.items()}
+            expected = torch.func.functional_call(graph, inside, (obs, noise)).numpy()
+        golden = (Golden(sensors={}, obs=obs[0].tolist(), action=expected[0].tolist()),)
+        arrays = {name: value.numpy() for name, value in weights.items()}
+        file, _ = self.fill(arrays, msgspec.structs.replace(self.contract, golden=golden))
+        policy = OnnxPolicy(file, source="export")
+        got = np.stack([policy.act(o, n) for o, n in zip(obs.numpy(), noise.numpy(), strict=True)])
+        worst = float(np.abs(got - expected).max() / max(1.0, float(np.abs(expected).max())))
+        if worst > PARITY:
+            raise PolicyError(
+                f"exported graph differs from torch by {worst:.2e}; at most {PARITY:g} is allowed"
+            )
+
+
+def fill_golden(actor: nn.Module, contract: Contract) -> Contract:
+    """Write the actor's deterministic actions into the contract's golden vectors."""
+    graph = PolicyGraph(actor, contract)
+    with torch.no_grad():
+        obs = torch.tensor([golden.obs for golden in contract.golden])
+        actions = graph(obs, torch.zeros(len(obs), contract.action_size)).tolist()
+    golden = tuple(
+        msgspec.structs.replace(one, action=action)
+        for one, action in zip(contract.golden, actions, strict=True)
+    )
+    return msgspec.structs.replace(contract, golden=golden)
+
+
+def _random_weights(module: nn.Module, *, seed: int) -> dict[str, Tensor]:
+    """Draw new values for every parameter, of a size that keeps activations near one."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(value.shape, generator=generator) / value.shape[-1] ** 0.5
+        for name, value in module.named_parameters()
+    }
+
+
+def _export(graph: PolicyGraph, contract: Contract) -> bytes:
+    """Serialise the graph in one piece, without the exporter's notes about source files."""
+    example = (torch.zeros(1, contract.obs_size), torch.zeros(1, contract.action_size))
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            graph,
+            example,
+            input_names=["obs", "noise"],
+            output_names=["action"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise PolicyError("torch.onnx.export gave no graph; expected an ONNX program")
+    model = program.model_proto
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for entry in (
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.value_info,
+    ):
+        del entry.metadata_props[:]
+        entry.doc_string = ""
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def _find_weights(graph: bytes, parameters: Mapping[str, Tensor]) -> dict[str, slice]:
+    """Where each parameter's bytes lie in the serialised graph.
+
+    TensorProto stores the name (field 8) directly before the raw data (field 9), onnx.proto.
+    """
+    places = {}
+    for name, value in parameters.items():
+        key, size = f"actor.{name}".encode(), value.numel() * value.element_size()
+        pattern = protobuf.field(8, key) + protobuf.header(9, size)
+        if graph.count(pattern) != 1:
+            raise PolicyError(f"exported graph has no parameter {name} of {size} bytes to replace")
+        start = graph.index(pattern) + len(pattern)
+        places[name] = slice(start, start + size)
+    return places

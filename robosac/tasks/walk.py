@@ -1,0 +1,129 @@
+"""Walk forward at a commanded speed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+import numpy as np
+
+from robosac.tasks.observation import Term
+from robosac.tasks.task import Task, Tick
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robots import BaseMotion, RobotSpec
+
+    FloatArray = NDArray[np.float32]
+
+
+class WalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Numbers of the walk task."""
+
+    control_hz: float = 20.0
+    """Control steps per second."""
+    episode_s: float = 20.0
+    """Time limit of an episode, s."""
+    forward_mps: float = 0.7
+    """Commanded forward speed, m/s."""
+    lateral_weight: float = 0.3
+    """Cost of sideways speed, per m/s."""
+    yaw_weight: float = 0.1
+    """Cost of turning, per rad/s."""
+    upright_weight: float = 0.5
+    """Cost of tilt, per (1 - up)."""
+    smooth_weight: float = 0.0
+    """Cost of changing the action, per mean square step."""
+    velocity_scale: float = 0.05
+    """Scale of joint velocities in the observation."""
+
+
+class Walk(Task):
+    """Reward: forward speed up to the command, less sideways motion, turning, tilt and jerk.
+
+    Speed is displacement over the control step, in the frame the robot faced when the step began;
+    the source is BaseMotion: the truth in a simulator, leg odometry on hardware.
+    """
+
+    name: ClassVar[str] = "walk"
+
+    def __init__(self, config: WalkConfig | None = None) -> None:
+        """Take the numbers; the defaults are those of the published recipe."""
+        self.config = config or WalkConfig()
+        self.control_hz = self.config.control_hz
+        self.episode_s = self.config.episode_s
+
+    def numbers(self) -> dict[str, float]:
+        """The task's configuration."""
+        return msgspec.structs.asdict(self.config)
+
+    def actor_terms(self, spec: RobotSpec) -> tuple[Term, ...]:
+        """Gravity, gyro, joints, last action and command: all of it measured on board."""
+        joints = len(spec.joints)
+        return (
+            Term(name="gravity", size=3, unit="1"),
+            Term(name="gyro", size=3, unit="rad/s", scale=0.25),
+            Term(name="joint_position", size=joints, unit="rad"),
+            Term(
+                name="joint_velocity", size=joints, unit="rad/s", scale=self.config.velocity_scale
+            ),
+            Term(name="last_action", size=joints, unit="1"),
+            Term(name="command", size=1, unit="m/s"),
+        )
+
+    def critic_terms(self, spec: RobotSpec) -> tuple[Term, ...]:
+        """The true velocity of the base."""
+        del spec
+        return (Term(name="base_velocity", size=3, unit="m/s"),)
+
+    def commands(self) -> dict[str, tuple[float, float]]:
+        """One speed."""
+        return {"forward_mps": (self.config.forward_mps, self.config.forward_mps)}
+
+    def begin(self, tick: Tick, rng: np.random.Generator) -> None:
+        """Nothing is drawn: the command is fixed."""
+
+    def readings(self, tick: Tick) -> dict[str, FloatArray]:
+        """Readings by term name."""
+        state = tick.state
+        velocity = np.zeros(3, np.float32) if tick.motion is None else tick.motion.velocity
+        return {
+            "gravity": state.gravity,
+            "gyro": state.gyro,
+            "joint_position": state.position,
+            "joint_velocity": state.velocity,
+            "last_action": tick.action,
+            "command": np.array([self.config.forward_mps], np.float32),
+            "base_velocity": velocity,
+        }
+
+    def rewards(self, before: Tick, after: Tick) -> dict[str, float]:
+        """Terms that sum to at most 1 per step."""
+        config = self.config
+        forward, left, turn = planar_velocity(before.motion, after.motion, after.dt_s)
+        change = after.action - before.action
+        return {
+            "forward": min(forward, config.forward_mps) / config.forward_mps,
+            "lateral": -config.lateral_weight * abs(left),
+            "yaw": -config.yaw_weight * abs(turn),
+            "upright": -config.upright_weight * (1.0 + float(after.state.gravity[2])),
+            "smooth": -config.smooth_weight * float(np.mean(change * change)),
+        }
+
+    def fallen(self, tick: Tick) -> bool:
+        """Never: what the safety wrapper stops on hardware is the only fall here."""
+        del tick
+        return False
+
+
+def planar_velocity(
+    before: BaseMotion | None, after: BaseMotion | None, dt_s: float
+) -> tuple[float, float, float]:
+    """Forward and left speed (m/s) and turn rate (rad/s) from displacement over one step."""
+    if before is None or after is None or dt_s <= 0:
+        return 0.0, 0.0, 0.0
+    dx, dy = (after.position[:2] - before.position[:2]) / dt_s
+    cosine, sine = np.cos(before.yaw), np.sin(before.yaw)
+    turn = (after.yaw - before.yaw + np.pi) % (2 * np.pi) - np.pi
+    return float(cosine * dx + sine * dy), float(cosine * dy - sine * dx), float(turn / dt_s)
