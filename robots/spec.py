@@ -10,7 +10,7 @@ import math
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -88,6 +88,8 @@ class SafetyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the simulator drives the model."""
 
+    engine: Literal["mujoco", "dm_control"] = "mujoco"
+    """Which simulator the folder is for; dm_control brings its own model, so needs no model.xml."""
     physics_hz: float = 500.0
     """Rate of the physics and of the simulated PD loop, Hz."""
     action_delay_ms: float = 0.0
