@@ -1,4 +1,4 @@
-"""What every test runs under: one thread, no window, no clock in Hypothesis."""
+"""What every test runs under: one thread, the OpenGL there is, no clock in Hypothesis."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import os
 
 from hypothesis import settings
 
-# Before numpy, torch and MuJoCo are first imported: several threads on small arrays only cost
-# time, and their sums differ from run to run.
+from sim import opengl
+
+# Before numpy and torch are first imported: several threads on small arrays only cost time, and
+# their sums differ from run to run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MUJOCO_GL", "egl")
+
+# Before a test imports dm_control by itself.
+opengl.choose()
 
 # A busy machine is no bug; pytest-timeout bounds every test.
 settings.register_profile("robosac", deadline=None)
