@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import mujoco
+
     from robots import Robot, RobotFolder
+
+
+class Simulated(Protocol):
+    """What every simulated robot shows of its simulator, for pictures and measurements."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
 
 
 def make(folder: RobotFolder, *, realtime: bool = False) -> Robot:
