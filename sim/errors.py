@@ -8,7 +8,7 @@ SimError
 ├── UnknownEnvError      no environment of that id; carries the nearest ids
 ├── UnsupportedEnvError  an environment whose spaces or autoreset we cannot learn from
 ├── EnvDependencyError   the environment needs a package that is not installed
-└── EpisodeOverError     step() after the end of an episode
+└── EpisodeOverError     step() after the end of an episode, or before the first
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class EnvDependencyError(SimError):
 
 
 class EpisodeOverError(SimError):
-    """step() was called on an episode that has ended."""
+    """step() was called while no episode runs."""
 
     def __init__(self, env_id: str) -> None:
         """Name the environment."""
-        super().__init__(f"the episode of {env_id} is over; call reset() before the next step()")
+        super().__init__(f"no episode of {env_id} is running; call reset() before the next step()")
