@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
+from robosac.tasks.motion import planar_velocity
 from robosac.tasks.observation import Observer
 from robosac.tasks.task import Tick
 from robots import JointCommand, SafeRobot, SafetyStopError, State
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
     """The one environment that trains in simulation and runs on hardware.
 
-    Actions (J,) in [-1, 1] span the action box of robot.toml: target = stance + action_scale·action,
-    rad.  Observations are the task's actor terms (O,).  `info` carries "extra" (the critic's terms), "executed" (the action
-    after the safety wrapper, in [-1, 1]), "guards", "dt", "rewards", "motion" and "overruns".
+    Actions (J,) in [-1, 1] span the action box of robot.toml: stance + action_scale·action, rad.
+    Observations are the task's actor terms (O,).  `info` carries "extra" (the critic's terms),
+    "executed" (the action after the safety wrapper), "guards", "dt" (s), "rewards", "motion" and
+    "forward_mps" (speed over the step, m/s).
     """
 
     def __init__(self, robot: Robot, task: Task) -> None:
@@ -38,9 +40,7 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         self._critic = Observer(task.critic_terms(spec))
         self._period_ns = round(1e9 / task.control_hz)
         self._steps_limit = round(task.episode_s * task.control_hz)
-        self.observation_space = gymnasium.spaces.Box(
-            -np.inf, np.inf, (self._actor.size,), np.float32
-        )
+        self.observation_space = gymnasium.spaces.Box(-self._actor.bound, self._actor.bound)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, self._stance.shape, np.float32)
         self._steps = 0
         self._deadline_ns = 0
@@ -98,6 +98,7 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
             "guards": self.robot.take_guards(),
             "dt": tick.dt_s,
             "rewards": rewards,
+            "forward_mps": planar_velocity(before.motion, tick.motion, tick.dt_s)[0],
             "motion": tick.motion,
         }
         return obs, float(sum(rewards.values())), terminated, truncated, info

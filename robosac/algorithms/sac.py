@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -17,41 +16,12 @@ from robosac.algorithms.losses import actor_loss, critic_loss, soft_target, temp
 from robosac.algorithms.networks import Actor, Critics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from robosac.algorithms.config import SACConfig
 
 
-class SACConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Hyperparameters of soft actor-critic."""
-
-    hidden: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers of every network."""
-    critics: int = 2
-    """Number of Q functions; the target is their minimum."""
-    layer_norm: bool = True
-    """Layer normalisation in the critics."""
-    gamma: float = 0.99
-    """Discount per step."""
-    tau: float = 0.005
-    """Share of the critics that flows into their targets at every update."""
-    actor_lr: float = 3e-4
-    """Learning rate of the policy."""
-    critic_lr: float = 3e-4
-    """Learning rate of the critics."""
-    alpha_lr: float = 3e-4
-    """Learning rate of the log temperature."""
-    initial_alpha: float = 0.1
-    """Temperature at the start."""
-    target_entropy_scale: float = 0.5
-    """Target entropy is minus this times the number of actions."""
-    log_std_min: float = -10.0
-    """Lower bound of the policy's log standard deviation."""
-    log_std_max: float = 2.0
-    """Upper bound of the policy's log standard deviation."""
-    policy_delay: int = 1
-    """Critic updates per update of policy and temperature."""
-
-
-class Batch(msgspec.Struct, frozen=True):
+class Batch(NamedTuple):
     """Rows of replay as tensors of shape (B, …); the critics' views include their extra terms."""
 
     obs: Tensor
@@ -100,6 +70,46 @@ class SAC:
             torch._foreach_lerp_(self._target_tensors, self._critic_tensors, self.config.tau)
         self.updates += 1
         return metrics
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the next update depends on, by name; not copies."""
+        tensors = {"log_alpha": self.log_alpha.detach(), "generator": self.generator.get_state()}
+        for name, module in self._modules().items():
+            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"adam.{name}.{index}.{key}": value for key, value in moments.items()}
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor], *, updates: int) -> None:
+        """Restore what state() returned; raises KeyError when anything is missing or left over."""
+        rest = dict(tensors)
+        with torch.no_grad():
+            self.log_alpha.copy_(rest.pop("log_alpha"))
+        self.generator.set_state(rest.pop("generator"))
+        for name, module in self._modules().items():
+            module.load_state_dict({key: rest.pop(f"{name}.{key}") for key in module.state_dict()})
+        for name, optimiser in self.optimisers.items():
+            self._load_optimiser(optimiser, _take(rest, f"adam.{name}."))
+        if rest:
+            raise KeyError(f"unknown tensors {sorted(rest)}")
+        self.updates = updates
+
+    @staticmethod
+    def _load_optimiser(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+        """Adam's moments come as "index.key"; an optimiser that never stepped has none."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in moments.items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value.clone()
+        groups = optimiser.state_dict()["param_groups"]
+        parameters = sum(len(group["params"]) for group in groups)
+        if state and sorted(state) != list(range(parameters)):
+            raise KeyError(f"moments of {sorted(state)}; expected those of {parameters} parameters")
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"actor": self.actor, "critics": self.critics, "targets": self.targets}
 
     def _update_critics(self, batch: Batch, alpha: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -156,3 +166,9 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Remove and return the entries of a prefix, without it."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from robosac.errors import ContractMismatchError, PolicyError
+from robosac.replay.layout import RowLayout
 from robosac.tasks.observation import Term
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     joints: tuple[JointContract, ...] = ()
     """In the order of the action vector."""
     action_lower: tuple[float, ...]
-    """Smallest output of the graph (A,); -1 for robots, whose joints say how it is scaled to rad."""
+    """Smallest output of the graph (A,); -1 for robots, whose joints scale it to rad."""
     action_upper: tuple[float, ...]
     """Largest output of the graph (A,)."""
     obs: tuple[Term, ...]
@@ -112,6 +113,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def obs_size(self) -> int:
         """Numbers in the observation vector."""
         return sum(term.size * term.history for term in self.obs)
+
+    @property
+    def row_layout(self) -> RowLayout:
+        """Layout of the transitions that a robot with this contract records."""
+        return RowLayout(obs=self.obs_size, extra=self.extra, action=self.action_size)
 
     @property
     def action_size(self) -> int:
@@ -139,6 +145,12 @@ def decode(document: str | bytes) -> Contract:
 
 class _Versioned(msgspec.Struct):
     schema: int
+
+
+def with_training(contract: Contract, **numbers: object) -> Contract:
+    """Return the contract with some of its training figures replaced."""
+    training = msgspec.structs.replace(contract.training, **numbers)
+    return msgspec.structs.replace(contract, training=training)
 
 
 def check(policy: Contract, here: Contract) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import msgspec
 import numpy as np
 
 from robosac.errors import PolicyError
@@ -37,8 +36,8 @@ def describe_robot(env: RobotEnv, *, model_sha256: str = "") -> Contract:
         control_hz=task.control_hz,
         action_delay_ms=spec.sim.action_delay_ms,
         joints=_joints(spec),
-        action_lower=tuple(env.action_space.low.tolist()),
-        action_upper=tuple(env.action_space.high.tolist()),
+        action_lower=(-1.0,) * len(spec.joints),
+        action_upper=(1.0,) * len(spec.joints),
         obs=task.actor_terms(spec),
         extra=sum(term.size * term.history for term in task.critic_terms(spec)),
         commands=task.commands(),
@@ -125,15 +124,16 @@ def _golden(env: RobotEnv, sensors: dict[str, list[float]]) -> Golden:
 
 
 def _state(sensors: dict[str, list[float]]) -> RobotState:
-    parts = {name: _array(value) for name, value in sensors.items() if name != "last_action"}
-    return RobotState(stamp_ns=0, effort=np.zeros_like(parts["position"]), **parts)
+    return RobotState(
+        stamp_ns=0,
+        position=_array(sensors["position"]),
+        velocity=_array(sensors["velocity"]),
+        effort=np.zeros(len(sensors["position"]), dtype=np.float32),
+        quaternion=_array(sensors["quaternion"]),
+        gyro=_array(sensors["gyro"]),
+        accelerometer=_array(sensors["accelerometer"]),
+    )
 
 
 def _array(values: list[float]) -> FloatArray:
     return np.array(values, dtype=np.float32)
-
-
-def with_training(contract: Contract, **numbers: object) -> Contract:
-    """Return the contract with some of its training figures replaced."""
-    training = msgspec.structs.replace(contract.training, **numbers)
-    return msgspec.structs.replace(contract, training=training)

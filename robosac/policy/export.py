@@ -7,24 +7,24 @@ import copy
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robosac.errors import PolicyError
 from robosac.policy import protobuf
-from robosac.policy.contract import Contract, Golden
 from robosac.policy.file import assemble
 from robosac.policy.onnx_policy import OnnxPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from robosac.policy.contract import Contract
 
-    from numpy.typing import NDArray
-
+Weights = Mapping[str, NDArray[np.float32]]
 PARITY = 1e-5
 """Largest difference between torch and onnxruntime at export."""
 
@@ -58,41 +58,56 @@ class PolicyTemplate:
     def __init__(self, actor: nn.Module, contract: Contract) -> None:
         """Export the actor; raises PolicyError when onnxruntime and torch disagree."""
         self.contract = contract
-        graph = PolicyGraph(copy.deepcopy(actor), contract).eval()
+        # A copy of its own: filling may run on another thread than the one that trains the actor.
+        self._module = PolicyGraph(copy.deepcopy(actor), contract).eval()
         # Zeros would let the exporter fold a parameter away, and there would be nothing to replace.
-        graph.load_state_dict(_random_weights(graph, seed=1), strict=False)
-        self._graph = bytearray(_export(graph, contract))
+        with torch.no_grad():
+            for name, value in _random_weights(self._module.actor, seed=1).items():
+                self._module.actor.get_parameter(name).copy_(torch.from_numpy(value))
+        self._graph = bytearray(_export(self._module, contract))
         self._places = _find_weights(bytes(self._graph), dict(actor.named_parameters()))
-        self._check_parity(actor)
+        self._check_parity()
 
-    def fill(
-        self, weights: Mapping[str, NDArray[np.float32]], contract: Contract
-    ) -> tuple[bytes, Contract]:
-        """Return a policy file with these weights, by the actor's parameter names."""
+    def fill(self, weights: Weights, contract: Contract) -> bytes:
+        """Return a policy file with these weights, by the actor's parameter names.
+
+        The contract's golden vectors get the actions of these weights.
+        """
         graph = self._graph.copy()
         for name, place in self._places.items():
             graph[place] = weights[name].tobytes()
-        return assemble(bytes(graph), contract)
+        return assemble(bytes(graph), self._with_golden(contract, weights))
 
-    def _check_parity(self, actor: nn.Module) -> None:
-        """Compare torch and onnxruntime on random and extreme inputs, with fresh random weights.
+    def _with_golden(self, contract: Contract, weights: Weights) -> Contract:
+        obs = torch.tensor([golden.obs for golden in contract.golden])
+        actions = self._act(weights, obs, torch.zeros(len(obs), contract.action_size))
+        golden = tuple(
+            msgspec.structs.replace(one, action=action.tolist())
+            for one, action in zip(contract.golden, actions, strict=True)
+        )
+        return msgspec.structs.replace(contract, golden=golden)
 
-        Fresh weights prove that filling reaches every parameter.
+    def _act(self, weights: Weights, obs: Tensor, noise: Tensor) -> NDArray[np.float32]:
+        """Run torch with these weights."""
+        with torch.no_grad():
+            for name, parameter in self._module.actor.named_parameters():
+                parameter.copy_(torch.from_numpy(weights[name]))
+            actions: NDArray[np.float32] = self._module(obs, noise).numpy()
+        return actions
+
+    def _check_parity(self) -> None:
+        """Compare torch and onnxruntime on random and extreme inputs.
+
+        Fresh random weights prove that filling reaches every parameter.
         """
         generator = torch.Generator().manual_seed(0)
-        weights = _random_weights(actor, seed=2)
-        graph = PolicyGraph(actor, self.contract).eval()
+        weights = _random_weights(self._module.actor, seed=2)
         obs = torch.randn((32, self.contract.obs_size), generator=generator)
         obs[16:] *= 10
         noise = torch.randn((32, self.contract.action_size), generator=generator)
         noise[::2] = 0
-        with torch.no_grad():
-            inside = {f"actor.{name}": value for name, value in weights.items()}
-            expected = torch.func.functional_call(graph, inside, (obs, noise)).numpy()
-        golden = (Golden(sensors={}, obs=obs[0].tolist(), action=expected[0].tolist()),)
-        arrays = {name: value.numpy() for name, value in weights.items()}
-        file, _ = self.fill(arrays, msgspec.structs.replace(self.contract, golden=golden))
-        policy = OnnxPolicy(file, source="export")
+        expected = self._act(weights, obs, noise)
+        policy = OnnxPolicy(self.fill(weights, self.contract), source="export")
         got = np.stack([policy.act(o, n) for o, n in zip(obs.numpy(), noise.numpy(), strict=True)])
         worst = float(np.abs(got - expected).max() / max(1.0, float(np.abs(expected).max())))
         if worst > PARITY:
@@ -101,24 +116,12 @@ class PolicyTemplate:
             )
 
 
-def fill_golden(actor: nn.Module, contract: Contract) -> Contract:
-    """Write the actor's deterministic actions into the contract's golden vectors."""
-    graph = PolicyGraph(actor, contract)
-    with torch.no_grad():
-        obs = torch.tensor([golden.obs for golden in contract.golden])
-        actions = graph(obs, torch.zeros(len(obs), contract.action_size)).tolist()
-    golden = tuple(
-        msgspec.structs.replace(one, action=action)
-        for one, action in zip(contract.golden, actions, strict=True)
-    )
-    return msgspec.structs.replace(contract, golden=golden)
-
-
-def _random_weights(module: nn.Module, *, seed: int) -> dict[str, Tensor]:
+def _random_weights(module: nn.Module, *, seed: int) -> dict[str, NDArray[np.float32]]:
     """Draw new values for every parameter, of a size that keeps activations near one."""
-    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     return {
-        name: torch.randn(value.shape, generator=generator) / value.shape[-1] ** 0.5
+        name: rng.standard_normal(tuple(value.shape), np.float32)
+        / np.sqrt(value.shape[-1], dtype=np.float32)
         for name, value in module.named_parameters()
     }
 

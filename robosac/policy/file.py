@@ -19,24 +19,25 @@ _METADATA_FIELD = 14
 """Field number of metadata_props in ModelProto (onnx.proto)."""
 
 
-def assemble(graph: bytes, contract: Contract) -> tuple[bytes, Contract]:
-    """Append the contract to a graph; returns the file and the contract with its policy_id."""
+def assemble(graph: bytes, contract: Contract) -> bytes:
+    """Return the policy file: the graph, and the contract with the graph's id."""
     signed = msgspec.structs.replace(contract, policy_id=hashlib.sha256(graph).hexdigest())
-    return graph + _entry(encode(signed)), signed
+    return graph + _entry(encode(signed))
 
 
-def check_digest(file: bytes, document: bytes, contract: Contract) -> None:
-    """Raise PolicyError when the graph is not the one the contract was written for."""
+def split(file: bytes, document: bytes, contract: Contract) -> bytes:
+    """Return the graph without its contract.
+
+    Raises PolicyError when the graph is not the one that the contract was written for.
+    """
     tail = _entry(document)
-    digest = (
-        hashlib.sha256(file[: -len(tail)]).hexdigest()
-        if file.endswith(tail)
-        else "no contract at its end"
-    )
+    graph = file.removesuffix(tail)
+    digest = hashlib.sha256(graph).hexdigest()
     if digest != contract.policy_id:
         raise PolicyError(
             f"policy graph is {digest}, its contract says {contract.policy_id}; export it again"
         )
+    return graph
 
 
 def _entry(document: bytes) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from robosac.errors import PolicyError
 from robosac.policy.contract import METADATA_KEY, Contract, check, decode
-from robosac.policy.file import check_digest
+from robosac.policy.file import split
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,7 +46,7 @@ class OnnxPolicy:
             )
         document = metadata[METADATA_KEY]
         self.contract = decode(document)
-        check_digest(file, document.encode(), self.contract)
+        self.graph = split(file, document.encode(), self.contract)
         if here is not None:
             check(self.contract, here)
         self._inputs = self._bind(source)

@@ -39,7 +39,11 @@ class Observer:
     def __init__(self, terms: Sequence[Term]) -> None:
         """Take the terms in the order of the vector."""
         self.terms = tuple(terms)
-        self.size = sum(term.size * term.history for term in self.terms)
+        self.bound = np.repeat(
+            np.array([term.clip for term in self.terms], dtype=np.float32),
+            [term.size * term.history for term in self.terms],
+        )
+        self.size = len(self.bound)
         self._past: list[deque[FloatArray]] = []
         self.reset()
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 import numpy as np
 
+from robosac.tasks.motion import planar_velocity
 from robosac.tasks.observation import Term
 from robosac.tasks.task import Task, Tick
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robots import BaseMotion, RobotSpec
+    from robots import RobotSpec
 
     FloatArray = NDArray[np.float32]
 
@@ -115,15 +116,3 @@ class Walk(Task):
         """Never: what the safety wrapper stops on hardware is the only fall here."""
         del tick
         return False
-
-
-def planar_velocity(
-    before: BaseMotion | None, after: BaseMotion | None, dt_s: float
-) -> tuple[float, float, float]:
-    """Forward and left speed (m/s) and turn rate (rad/s) from displacement over one step."""
-    if before is None or after is None or dt_s <= 0:
-        return 0.0, 0.0, 0.0
-    dx, dy = (after.position[:2] - before.position[:2]) / dt_s
-    cosine, sine = np.cos(before.yaw), np.sin(before.yaw)
-    turn = (after.yaw - before.yaw + np.pi) % (2 * np.pi) - np.pi
-    return float(cosine * dx + sine * dy), float(cosine * dy - sine * dx), float(turn / dt_s)

@@ -1,0 +1,1 @@
+"""The commands; the only place that wires robots, simulators and learner together."""

@@ -1,0 +1,124 @@
+"""The one place that knows both sides: turns names into robots, tasks and environments, lazily."""
+
+from __future__ import annotations
+
+import difflib
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from robosac.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    import gymnasium
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from robosac.policy import Contract
+    from robosac.tasks import Task
+
+    Frame = NDArray[np.uint8]
+
+TASKS = ("walk",)
+
+
+class Workplace:
+    """An environment, the contract a policy for it must fulfil, and how to look at it."""
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        contract: Contract,
+        *,
+        frame_hz: float,
+        camera: Callable[[], Callable[[], Frame]],
+    ) -> None:
+        """Bring the parts together; `camera` is set up only when a picture is wanted."""
+        self.env = env
+        self.contract = contract
+        self.frame_hz = frame_hz
+        self.camera = camera
+
+    def __enter__(self) -> Self:
+        """Use the environment."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.env.close()
+
+
+def make(
+    *, robot: str | None, task: str | None, env: str | None, realtime: bool = False
+) -> Workplace:
+    """Build the environment that a run or a policy names.
+
+    Raises the errors that name what is unknown or does not fit.
+    """
+    if env is not None:
+        return _make_env(env)
+    return _make_robot(robot or "", make_task(task or ""), realtime=realtime)
+
+
+def make_task(name: str) -> Task:
+    """Return a task by name; raises ConfigError."""
+    from robosac.tasks import Walk
+
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, cutoff=0.3) or TASKS
+        raise ConfigError(f"unknown task {name!r}; expected {' or '.join(near)}")
+    return Walk()
+
+
+def check_sensors(place: Workplace, policy: Contract) -> None:
+    """Replay the sensor half of a policy's golden vectors, where there are sensors."""
+    from robosac.env import RobotEnv
+    from robosac.policy.describe import check_golden_sensors
+
+    if isinstance(place.env, RobotEnv):
+        check_golden_sensors(place.env, policy)
+
+
+def _make_robot(name: str, task: Task, *, realtime: bool) -> Workplace:
+    import robots
+    from robosac.env import RobotEnv
+    from robosac.policy.describe import describe_robot
+    from sim.robots import make as make_simulator
+
+    folder = robots.find(name)
+    simulated = make_simulator(folder, realtime=realtime)
+    env = RobotEnv(simulated, task)
+
+    def camera() -> Callable[[], Frame]:
+        from sim.render import Camera
+
+        return Camera(simulated).frame
+
+    contract = describe_robot(env, model_sha256=folder.model_sha256)
+    return Workplace(env, contract, frame_hz=task.control_hz, camera=camera)
+
+
+def _make_env(env_id: str) -> Workplace:
+    from robosac.policy.describe import describe_env
+
+    if env_id.startswith("dm_control/"):
+        from sim.dm_control_env import DmControlEnv, parse_id
+
+        env: gymnasium.Env[Any, Any] = DmControlEnv(*parse_id(env_id))
+    else:
+        from sim.gymnasium_env import make as make_gymnasium
+
+        env = make_gymnasium(env_id)
+
+    def camera() -> Callable[[], Frame]:
+        return partial(cast("Callable[[], Frame]", env.render))
+
+    hertz = float(env.metadata.get("render_fps", 30))
+    return Workplace(env, describe_env(env, env_id), frame_hz=hertz, camera=camera)

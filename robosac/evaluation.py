@@ -1,0 +1,59 @@
+"""Measure a policy: deterministic actions, fixed seeds, whole episodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robosac.policy.contract import Evaluation
+from robosac.runner.loop import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import gymnasium
+
+    from robosac.policy import OnnxPolicy
+
+
+def evaluate(
+    env: gymnasium.Env[Any, Any],
+    policy: OnnxPolicy,
+    *,
+    episodes: int,
+    seed: int,
+    after_step: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Run whole episodes with the policy's mean action; the same seed gives the same figures.
+
+    `after_step` is called after every control step, for pictures.
+    """
+    tallies = [_episode(env, policy, seed + number, after_step) for number in range(episodes)]
+    returns = [tally.return_ for tally in tallies]
+    speeds = [tally.speed_mps for tally in tallies if tally.speed_mps is not None]
+    return Evaluation(
+        seed=seed,
+        episodes=episodes,
+        return_mean=float(np.mean(returns)),
+        return_std=float(np.std(returns)),
+        speed_mps=float(np.mean(speeds)) if speeds else None,
+        falls=sum(bool(tally.fell) for tally in tallies),
+    )
+
+
+def _episode(
+    env: gymnasium.Env[Any, Any],
+    policy: OnnxPolicy,
+    seed: int,
+    after_step: Callable[[], None] | None,
+) -> Tally:
+    obs, _ = env.reset(seed=seed)
+    tally, ended = Tally(), False
+    while not ended:
+        obs, reward, terminated, truncated, info = env.step(policy.act(obs))
+        tally.add(float(reward), fell=terminated, info=info)
+        ended = terminated or truncated
+        if after_step is not None:
+            after_step()
+    return tally

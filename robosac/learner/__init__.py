@@ -1,0 +1,1 @@
+"""The learner: updates, the service that takes experience in, and checkpoints."""

@@ -1,0 +1,160 @@
+"""The learner: replay, updates that experience has paid for, and snapshots of the policy."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from robosac.algorithms.sac import SAC, Batch
+from robosac.policy.contract import with_training
+from robosac.policy.export import PolicyTemplate
+from robosac.replay import ReplayMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from robosac.policy import Contract
+    from robosac.recipe import Recipe
+    from robosac.replay import RowLayout
+
+    FloatArray = NDArray[np.float32]
+
+
+_LAGS_KEPT = 2000
+
+
+class Snapshot(NamedTuple):
+    """The policy at one moment; turning it into a file can wait for another thread."""
+
+    version: int
+    env_steps: int
+    updates: int
+    weights: dict[str, FloatArray]
+
+
+class Learner:
+    """Turns transitions into policies; has no threads, no sockets and no files."""
+
+    def __init__(self, recipe: Recipe, contract: Contract, *, seed: int) -> None:
+        """Build networks, replay and the policy template for one kind of robot."""
+        self.recipe, self.contract = recipe, with_training(contract, recipe=recipe.name, seed=seed)
+        self.layout = contract.row_layout
+        algorithm, sampling = np.random.SeedSequence(seed).spawn(2)
+        self.sac = SAC(
+            recipe.sac,
+            obs=self.layout.obs,
+            extra=self.layout.extra,
+            action=self.layout.action,
+            seed=int(algorithm.generate_state(1)[0]),
+        )
+        self.rng = np.random.default_rng(sampling)
+        self.memory = ReplayMemory(self.layout, recipe.learner.capacity)
+        self.template = PolicyTemplate(self.sac.actor, contract)
+        self.version = 0
+        self.owed = 0.0
+        """Updates that experience has paid for and that have not been made."""
+        self.not_finite = 0
+        """Rows refused because a number in them was not finite."""
+        self.metrics: Mapping[str, Tensor] = {}
+        """Metrics of the last update, as tensors: reading them waits for nothing until then."""
+        self.episodes = self.falls = 0
+        self._updates_before = 0
+        self.lags: deque[FloatArray] = deque(maxlen=_LAGS_KEPT)
+        """Steps between the acting policy and each row of the newest chunks."""
+        self._published = {0: 0}
+        self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
+        self._batch = _batch_views(torch.from_numpy(self._rows), self.layout)
+
+    @property
+    def env_steps(self) -> int:
+        """Transitions ever taken in."""
+        return self.memory.total
+
+    @property
+    def updates(self) -> int:
+        """Updates ever made."""
+        return self.sac.updates
+
+    @property
+    def updates_here(self) -> int:
+        """Updates made by this process, which may have resumed."""
+        return self.updates - self._updates_before
+
+    @property
+    def allowed_steps(self) -> int:
+        """Steps that simulated robots may have made by now, so that updates keep up."""
+        config = self.recipe.learner
+        return int(config.learning_starts + self.updates / config.utd) + config.slack
+
+    def ingest(self, rows: FloatArray) -> None:
+        """Take in packed transitions (n, width) and owe updates for those after learning_starts."""
+        config = self.recipe.learner
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            self.not_finite += int((~finite).sum())
+            rows = rows[finite]
+        before = self.env_steps
+        self.memory.extend(rows)
+        self._account(rows, before)
+        paid = max(0, self.env_steps - max(before, config.learning_starts))
+        self.owed = min(self.owed + config.utd * paid, config.catch_up)
+
+    def _account(self, rows: FloatArray, before: int) -> None:
+        """Count what only the rows know: episodes, falls, and how old the acting policy was."""
+        fields = self.layout.view(rows)
+        self.episodes += int(np.maximum(fields.terminated, fields.truncated).sum())
+        self.falls += int(fields.terminated.sum())
+        acting = [self._published.get(int(version), 0) for version in fields.policy_version]
+        self.lags.append(np.arange(before, self.env_steps, dtype=np.float32) - acting)
+
+    def update(self) -> None:
+        """Make one update; there must be transitions."""
+        self.memory.sample(len(self._rows), self.rng, self._rows)
+        self.metrics = self.sac.update(self._batch)
+        self.owed -= 1
+
+    def snapshot(self) -> Snapshot:
+        """Copy the policy's weights as a new version; well under a millisecond."""
+        self.version += 1
+        self._published[self.version] = self.env_steps
+        weights = {
+            name: value.detach().numpy().copy() for name, value in self.sac.actor.named_parameters()
+        }
+        return Snapshot(self.version, self.env_steps, self.updates, weights)
+
+    def policy_file(self, snapshot: Snapshot) -> bytes:
+        """Write a snapshot as a policy file; may run on another thread."""
+        contract = with_training(
+            self.contract,
+            version=snapshot.version,
+            env_steps=snapshot.env_steps,
+            updates=snapshot.updates,
+        )
+        return self.template.fill(snapshot.weights, contract)
+
+    def settle(self) -> None:
+        """Owe, after a restart, what all transitions have paid for and nobody has made."""
+        config = self.recipe.learner
+        paid = config.utd * max(0, self.env_steps - config.learning_starts)
+        self.owed = min(max(0.0, paid - self.updates), config.catch_up)
+        self._updates_before = self.updates
+
+
+def _batch_views(rows: Tensor, layout: RowLayout) -> Batch:
+    """Views into the sampled rows; the critics see the extra terms behind the actor's."""
+    at = layout.slices
+    return Batch(
+        obs=rows[:, at.obs],
+        critic_obs=rows[:, at.obs.start : at.extra.stop],
+        action=rows[:, at.action],
+        reward=rows[:, at.reward.start],
+        terminated=rows[:, at.terminated.start],
+        next_obs=rows[:, at.next_obs],
+        next_critic_obs=rows[:, at.next_obs.start : at.next_extra.stop],
+    )

@@ -1,0 +1,242 @@
+"""The learner process: `python -m robosac.learner RUN_FOLDER PORT`.
+
+Three threads: the service takes experience in, the update loop learns, the publisher writes
+policies and checkpoints.  The parent reads one JSON object a line from standard output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+import zmq
+
+from robosac.errors import RobosacError
+from robosac.learner import checkpoint
+from robosac.learner.figures import figures_of
+from robosac.learner.inbox import Inbox
+from robosac.learner.learner import Learner, Snapshot
+from robosac.learner.metrics import MetricsWriter
+from robosac.learner.service import PublishedPolicy, Service
+from robosac.lifeline import Lifeline
+from robosac.run_folder import RunFolder, write_atomically
+from robosac.wire.sockets import bind_learner
+
+if TYPE_CHECKING:
+    from robosac.learner.checkpoint import Frozen
+    from robosac.run_folder import RunConfig
+
+_STATUS_S = 0.5
+_IDLE_S = 0.2
+
+
+class Publisher:
+    """Writes policies and checkpoints on a thread of its own; only the newest policy waits."""
+
+    def __init__(self, learner: Learner, service: Service, folder: RunFolder) -> None:
+        """Publish for one learner."""
+        self._learner, self._service, self._folder = learner, service, folder
+        self._work: queue.SimpleQueue[Snapshot | Frozen | None] = queue.SimpleQueue()
+        self.published = 0
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be written."""
+        return not self._work.empty()
+
+    def put(self, work: Snapshot | Frozen) -> None:
+        """Queue a policy or a checkpoint."""
+        self._work.put(work)
+
+    def close(self) -> None:
+        """Write what waits and end the thread; raises what went wrong on it."""
+        self._work.put(None)
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def _run(self) -> None:
+        try:
+            while (work := self._work.get()) is not None:
+                if isinstance(work, Snapshot):
+                    self._publish(work)
+                else:
+                    checkpoint.write(self._folder.checkpoint, work)
+                    self._keep_policy()
+        except Exception as error:  # noqa: BLE001 -- the update loop raises it
+            self.error = error
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        file = self._learner.policy_file(snapshot)
+        digest = hashlib.sha256(file).hexdigest()
+        self._service.policy = PublishedPolicy(snapshot.version, digest, file)
+        self.published += 1
+
+    def _keep_policy(self) -> None:
+        """Keep the newest policy beside the checkpoint."""
+        policy = self._service.policy
+        if policy is not None:
+            write_atomically(self._folder.policy / "latest.onnx", policy.file)
+
+
+class LearnerProcess:
+    """Joins service, learner and publisher until every run has said goodbye."""
+
+    def __init__(self, folder: RunFolder, *, port: int) -> None:
+        """Bind the socket and say where; raises WireError when the port is taken."""
+        self._folder = folder
+        self._config: RunConfig = folder.read_config()
+        self._inbox = Inbox()
+        self._lifeline = Lifeline(wake=self._inbox.wake)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        socket, endpoint = bind_learner(self._context, port)
+        self._service = Service(socket, folder.replay, self._inbox)
+        self._updating_s = 0.0
+        tell(event="listening", endpoint=endpoint)
+
+    def run(self) -> None:
+        """Learn until the runs are over or the parent asks to stop; then leave a whole folder."""
+        self._service.start()
+        while not self._service.contract_known.wait(_IDLE_S):
+            if self._lifeline.cut:
+                self._service.stop()
+                return
+        self._raise_service_error()
+        assert self._service.contract is not None
+        torch.set_num_threads(torch_threads())
+        learner = Learner(self._config.recipe, self._service.contract, seed=self._config.seed)
+        self._resume(learner)
+        publisher = Publisher(learner, self._service, self._folder)
+        metrics = MetricsWriter(self._folder.path)
+        publisher.put(learner.snapshot())
+        try:
+            self._learn(learner, publisher, metrics)
+        finally:
+            self._leave(learner, publisher, metrics)
+
+    def _resume(self, learner: Learner) -> None:
+        """Refill replay from the log, then restore the newest checkpoint, and prove it."""
+        for rows in self._inbox.take():
+            learner.ingest(rows)
+        state = checkpoint.restore_newest(self._folder.checkpoint, learner)
+        if state is not None:
+            tell(
+                event="resumed",
+                updates=state.updates,
+                env_steps=learner.env_steps,
+                digest=checkpoint.digest(learner.sac.state()),
+            )
+        self._set_pace(learner)
+
+    def _learn(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
+        """Spend the budget; publish, checkpoint and report on the way."""
+        config = self._config.recipe.learner
+        started = now = time.monotonic()
+        next_status, next_checkpoint = started, started + config.checkpoint_s
+        published_at = learner.updates
+        while not (self._lifeline.cut or self._over(learner)):
+            idle = learner.owed < 1
+            for rows in self._inbox.take(timeout_s=_IDLE_S if idle else 0.0):
+                learner.ingest(rows)
+            self._raise_service_error()
+            if publisher.error is not None:
+                raise publisher.error
+            before = time.monotonic()
+            if learner.owed >= 1:
+                learner.update()
+                self._set_pace(learner)
+            now = time.monotonic()
+            self._updating_s += now - before
+            if learner.updates - published_at >= config.publish_every and not publisher.busy:
+                publisher.put(learner.snapshot())
+                published_at = learner.updates
+            if now >= next_checkpoint:
+                publisher.put(checkpoint.freeze(learner))
+                next_checkpoint = now + config.checkpoint_s
+            if now >= next_status:
+                self._report(learner, metrics)
+                next_status = now + _STATUS_S
+        self._report(learner, metrics)
+
+    def _over(self, learner: Learner) -> bool:
+        """Whether every run has ended and everything it paid for is done."""
+        service = self._service
+        return (
+            service.ledger.ended >= self._config.runners
+            and learner.owed < 1
+            and learner.env_steps + learner.not_finite >= service.ledger.rows
+        )
+
+    def _leave(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
+        """Publish and checkpoint the last state, close everything, write the report."""
+        publisher.put(learner.snapshot())
+        publisher.put(checkpoint.freeze(learner))
+        publisher.close()
+        policy = self._service.policy
+        if policy is not None:
+            write_atomically(self._folder.final_policy, policy.file)
+        metrics.close()
+        audit = self._service.stop()
+        self._context.term()
+        report = self._figures(learner) | {
+            "lost": audit.lost,
+            "duplicated": audit.duplicated,
+            "policy_versions": learner.version,
+            "torch": str(torch.__version__),
+        }
+        self._folder.write_json(self._folder.report_path, report)
+        tell(event="report", **report)
+
+    def _report(self, learner: Learner, metrics: MetricsWriter) -> None:
+        figures = self._figures(learner)
+        metrics.write(learner.env_steps, figures)
+        tell(event="status", **figures)
+
+    def _figures(self, learner: Learner) -> dict[str, Any]:
+        """The learner's figures and those of the wire."""
+        ledger = self._service.ledger
+        figures = figures_of(learner, list(self._service.episodes), updating_s=self._updating_s)
+        return figures | {
+            "lost": ledger.skipped,
+            "duplicated": 0,
+            "resent": ledger.duplicates,
+            "malformed": ledger.malformed,
+        }
+
+    def _set_pace(self, learner: Learner) -> None:
+        if self._config.pace == "learner":
+            self._service.allowed_steps = learner.allowed_steps
+
+    def _raise_service_error(self) -> None:
+        if self._service.error is not None:
+            raise self._service.error
+
+
+def torch_threads() -> int:
+    """Threads for the update: all cores but the one that the runner keeps busy."""
+    return max(1, torch.get_num_threads() - 1)
+
+
+def tell(**figures: object) -> None:
+    """Write one JSON object to standard output for the parent."""
+    sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
+    sys.stdout.flush()
+
+
+def main(folder: RunFolder, port: int) -> int:
+    """Run the process; an error of ours becomes one line for the parent and exit code 2."""
+    try:
+        LearnerProcess(folder, port=port).run()
+    except RobosacError as error:
+        tell(event="error", message=str(error))
+        return 2
+    return 0

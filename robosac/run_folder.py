@@ -1,0 +1,100 @@
+"""A run is a folder: what lies where, and the resolved configuration it starts from."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from robosac.errors import ConfigError, StorageError
+from robosac.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Pace = Literal["learner", "realtime", "free"]
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """config.json: everything a run was started with, resolved."""
+
+    robosac: str
+    """Version of the package that started the run."""
+    robot: str | None
+    """Name or folder of the robot; None when the environment is no robot."""
+    task: str | None
+    env: str | None
+    """Id of the environment; None when it is a robot."""
+    recipe: Recipe
+    steps: int
+    seed: int
+    pace: Pace
+    runners: int
+    sync: bool
+
+
+class RunFolder:
+    """Paths of a run; creating and opening check what a user may have got wrong."""
+
+    def __init__(self, path: Path) -> None:
+        """Name a folder; nothing is touched."""
+        self.path = path
+        self.config_path = path / "config.json"
+        self.replay = path / "replay"
+        self.checkpoint = path / "checkpoint"
+        self.policy = path / "policy"
+        self.video = path / "video"
+        self.final_policy = self.policy / "final.onnx"
+        self.summary_path = path / "summary.json"
+        self.report_path = path / "learner.json"
+
+    def runner(self, index: int) -> Path:
+        """Folder of one runner: its spool, its policies and its report."""
+        return self.path / f"runner-{index}"
+
+    def newest_policy(self) -> Path | None:
+        """The final policy, or the one of the newest checkpoint, or None."""
+        candidates = (self.final_policy, self.policy / "latest.onnx")
+        return next((path for path in candidates if path.exists()), None)
+
+    def create(self, config: RunConfig) -> None:
+        """Make a new run folder.
+
+        Raises ConfigError when there is one already, StorageError when it cannot be written.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise ConfigError(
+                f"run folder {self.path} exists; continue it with --resume or choose another --run"
+            )
+        try:
+            self.policy.mkdir(parents=True)
+            self.write_json(self.config_path, config)
+        except OSError as error:
+            raise StorageError.from_os(self.path, error) from None
+
+    def read_config(self) -> RunConfig:
+        """Return the configuration of an existing run; raises ConfigError."""
+        try:
+            return msgspec.json.decode(self.config_path.read_bytes(), type=RunConfig)
+        except OSError:
+            raise ConfigError(
+                f"no run in {self.path}; expected a folder made by `robosac sim`"
+            ) from None
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{self.config_path}: {error}") from None
+
+    @staticmethod
+    def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
+        """Replace a JSON file in one step: readers see the old one or the new one."""
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step; raises OSError."""
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,54 @@
+"""The seam between the control loop and whoever takes its transitions."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from robosac.policy import OnnxPolicy
+    from robosac.wire.messages import Episode
+
+    FloatArray = NDArray[np.float32]
+
+
+class Acting(NamedTuple):
+    """A checked policy and its version; swapping policies is replacing this one reference."""
+
+    policy: OnnxPolicy
+    version: int
+
+
+class Link(abc.ABC):
+    """Called by the control loop once a tick; nothing here waits, except pause() in simulation."""
+
+    credit: int | None
+    """Rows this run may make; None is no bound."""
+
+    @property
+    @abc.abstractmethod
+    def acting(self) -> Acting:
+        """The newest checked policy; the loop takes this one reference between ticks."""
+
+    @abc.abstractmethod
+    def record(self, row: FloatArray) -> None:
+        """Hand over one packed transition; it survives the death of this process."""
+
+    @abc.abstractmethod
+    def report(self, episode: Episode) -> None:
+        """Tell how an episode went; for display."""
+
+    @abc.abstractmethod
+    def poll(self) -> None:
+        """Take in what has arrived: policies and credit."""
+
+    @abc.abstractmethod
+    def pause(self) -> None:
+        """Wait for news, because a simulated robot has used up its credit."""
+
+    @abc.abstractmethod
+    def finish(self, made: int) -> None:
+        """Say that no more rows come, and wait until all of them are durable."""

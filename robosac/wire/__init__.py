@@ -1,0 +1,1 @@
+"""The wire between robots and a learner: messages and sockets."""
