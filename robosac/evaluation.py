@@ -10,7 +10,7 @@ from robosac.policy.contract import Evaluation
 from robosac.runner.loop import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     import gymnasium
 
@@ -18,18 +18,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    env: gymnasium.Env[Any, Any],
-    policy: OnnxPolicy,
-    *,
-    episodes: int,
-    seed: int,
-    after_step: Callable[[], None] | None = None,
+    env: gymnasium.Env[Any, Any], policy: OnnxPolicy, *, episodes: int, seed: int
 ) -> Evaluation:
-    """Run whole episodes with the policy's mean action; the same seed gives the same figures.
-
-    `after_step` is called after every control step, for pictures.
-    """
-    tallies = [_episode(env, policy, seed + number, after_step) for number in range(episodes)]
+    """Run whole episodes with the policy's mean action; the same seed gives the same figures."""
+    tallies = [_last(play(env, policy, seed=seed + number)) for number in range(episodes)]
     returns = [tally.return_ for tally in tallies]
     speeds = [tally.speed_mps for tally in tallies if tally.speed_mps is not None]
     return Evaluation(
@@ -42,18 +34,18 @@ def evaluate(
     )
 
 
-def _episode(
-    env: gymnasium.Env[Any, Any],
-    policy: OnnxPolicy,
-    seed: int,
-    after_step: Callable[[], None] | None,
-) -> Tally:
+def play(env: gymnasium.Env[Any, Any], policy: OnnxPolicy, *, seed: int) -> Iterator[Tally]:
+    """Play one episode; yields its sums so far after every step."""
     obs, _ = env.reset(seed=seed)
     tally, ended = Tally(), False
     while not ended:
         obs, reward, terminated, truncated, info = env.step(policy.act(obs))
         tally.add(float(reward), fell=terminated, info=info)
         ended = terminated or truncated
-        if after_step is not None:
-            after_step()
-    return tally
+        yield tally
+
+
+def _last(tallies: Iterator[Tally]) -> Tally:
+    """The sums of a whole episode."""
+    *_, whole = tallies
+    return whole

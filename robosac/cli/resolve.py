@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from robosac.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     import gymnasium
@@ -20,8 +21,28 @@ if TYPE_CHECKING:
     from robosac.tasks import Task
 
     Frame = NDArray[np.uint8]
+    Filming = AbstractContextManager["Camera"]
 
 TASKS = ("walk",)
+
+
+class Camera(Protocol):
+    """Something that draws a frame (H, W, 3) of the environment as it is now."""
+
+    def frame(self) -> Frame:
+        """Draw."""
+
+
+class EnvCamera:
+    """The camera that an environment brings itself."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Draw with this environment's render()."""
+        self._env = env
+
+    def frame(self) -> Frame:
+        """Draw."""
+        return cast("Frame", self._env.render())
 
 
 class Workplace:
@@ -33,7 +54,7 @@ class Workplace:
         contract: Contract,
         *,
         frame_hz: float,
-        camera: Callable[[], Callable[[], Frame]],
+        camera: Callable[[], Filming],
     ) -> None:
         """Bring the parts together; `camera` is set up only when a picture is wanted."""
         self.env = env
@@ -96,10 +117,10 @@ def _make_robot(name: str, task: Task, *, realtime: bool) -> Workplace:
     simulated = make_simulator(folder, realtime=realtime)
     env = RobotEnv(simulated, task)
 
-    def camera() -> Callable[[], Frame]:
+    def camera() -> Filming:
         from sim.render import Camera
 
-        return Camera(simulated).frame
+        return Camera(simulated)
 
     contract = describe_robot(env, model_sha256=folder.model_sha256)
     return Workplace(env, contract, frame_hz=task.control_hz, camera=camera)
@@ -115,10 +136,9 @@ def _make_env(env_id: str) -> Workplace:
     else:
         from sim.gymnasium_env import make as make_gymnasium
 
-        env = make_gymnasium(env_id)
-
-    def camera() -> Callable[[], Frame]:
-        return partial(cast("Callable[[], Frame]", env.render))
+        env = make_gymnasium(env_id, render_mode="rgb_array")
 
     hertz = float(env.metadata.get("render_fps", 30))
-    return Workplace(env, describe_env(env, env_id), frame_hz=hertz, camera=camera)
+    return Workplace(
+        env, describe_env(env, env_id), frame_hz=hertz, camera=lambda: nullcontext(EnvCamera(env))
+    )

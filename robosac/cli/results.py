@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from robosac.cli.console import say
 from robosac.cli.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
 from robosac.errors import StorageError
-from robosac.evaluation import evaluate
+from robosac.evaluation import evaluate, play
 from robosac.policy import OnnxPolicy
 from robosac.policy.contract import with_training
 from robosac.policy.file import assemble
@@ -19,15 +20,13 @@ from robosac.run_folder import write_atomically
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from robosac.cli.resolve import Workplace
     from robosac.policy.contract import Evaluation
     from robosac.run_folder import RunConfig, RunFolder
 
 EPISODES = 5
 EVALUATION_SEED = 10_000
+VIDEO_S = 10.0
 _SUMMED_UP = (
     "env_steps",
     "updates",
@@ -113,25 +112,20 @@ def export(source: Path, target: Path, place: Workplace) -> Evaluation:
 
 
 def film(policy: OnnxPolicy, target: Path, place: Workplace) -> Path | None:
-    """Record a video of one episode; says in one line why when that is impossible here."""
+    """Film the start of an episode; says in one line why when that is impossible here."""
+    from sim.errors import SimError
     from sim.render import record
 
-    from sim.errors import SimError
-
+    steps = islice(play(place.env, policy, seed=EVALUATION_SEED), round(VIDEO_S * place.frame_hz))
     try:
-        frame = place.camera()
-        frames: list[NDArray[np.uint8]] = []
-        evaluate(
-            place.env,
-            policy,
-            episodes=1,
-            seed=EVALUATION_SEED,
-            after_step=lambda: frames.append(frame()),
-        )
-        record(frames, target, place.frame_hz)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with place.camera() as camera:
+            record((camera.frame() for _ in steps), target, fps=place.frame_hz)
     except SimError as error:
         say(f"no video: {error}")
         return None
+    except OSError as error:
+        raise StorageError.from_os(target, error) from None
     return target
 
 

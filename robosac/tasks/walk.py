@@ -105,7 +105,7 @@ class Walk(Task):
         forward, left, turn = planar_velocity(before.motion, after.motion, after.dt_s)
         change = after.action - before.action
         return {
-            "forward": min(forward, config.forward_mps) / config.forward_mps,
+            "forward": 1.0 - abs(forward - config.forward_mps) / config.forward_mps,
             "lateral": -config.lateral_weight * abs(left),
             "yaw": -config.yaw_weight * abs(turn),
             "upright": -config.upright_weight * (1.0 + float(after.state.gravity[2])),
