@@ -69,9 +69,10 @@ def main() -> int:
             rows.append(row)
             found, summary = row["evaluation"], row["summary"]
             print(
-                f"seed {seed}: {found['speed_mps']:.3f} m/s, falls {found['falls']}, "
-                f"{row['wall_s']:.0f} s, lost {summary['lost']}, duplicated {summary['duplicated']}, "
-                f"{summary['updates_per_s']:.0f} updates/s, {'walks' if walks(row) else 'fails'}",
+                f"seed {seed}: {'walks' if walks(row) else 'fails'}, {found['speed_mps']:.3f} m/s, "
+                f"falls {found['falls']}, {row['wall_s']:.0f} s, "
+                f"{summary['updates_per_s']:.0f} updates/s, "
+                f"lost {summary['lost']}, duplicated {summary['duplicated']}",
                 flush=True,
             )
     name = options.name or f"{options.task}-{options.robot}-{options.recipe}-{options.steps}"
@@ -79,7 +80,8 @@ def main() -> int:
     content = {
         "command": f"python tools/walk_seeds.py {' '.join(sys.argv[1:])}".strip(),
         "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "python": platform.python_version(),
         "rows": rows,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

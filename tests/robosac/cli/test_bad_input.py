@@ -1,0 +1,160 @@
+"""What a user gets wrong is answered in one line and exit code 2, and touches nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+import robots
+from robosac.cli.exit_codes import EXIT_USER
+from robosac.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from robosac.policy import Contract
+
+GO2 = robots.find("go2").path
+
+
+def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that the command answers with."""
+    assert main(arguments) == EXIT_USER
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("robosac: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--robot", "go3"], "go2"),
+        (["--task", "wlak"], "walk"),
+        (["--recipe", "sax"], "sac"),
+        (["--env", "Pendulun-v1"], "Pendulum-v1"),
+        (["--env", "dm_control/walker-wlak"], "dm_control/walker-walk"),
+        (["--env", "CartPole-v1"], "Discrete"),
+        (["--steps", "0"], "at least 1"),
+        (["--runners", "0"], "at least 1"),
+        (["--seed", "-1"], "at least 0"),
+        (["--resume"], "--run"),
+    ],
+)
+def test_unusable_options_are_named_with_what_was_expected(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line offers the nearest name or the bound, and no run folder appears."""
+    monkeypatch.chdir(tmp_path)
+    assert expected in complaint(["sim", *arguments], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('base = "base"', 'base = "base"\ncolour = "red"', "colour"),
+        ("lower = -1.0472, upper = 1.0472", "lower = 1.0472, upper = -1.0472", "swap them"),
+        ("FR_hip_joint", "FR_hop_joint", "FR_hop_joint"),
+        ('name = "go2"', 'name = "go2', "line 1"),
+        ("kp = 60.0", "kp = nan", "finite"),
+    ],
+)
+def test_a_broken_robot_toml_is_named_with_the_problem(
+    before: str, after: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unknown keys, limits the wrong way round, joints the model lacks, no TOML at all."""
+    folder = tmp_path / "mine"
+    shutil.copytree(GO2, folder)
+    text = (folder / "robot.toml").read_text("utf-8")
+    assert before in text
+    (folder / "robot.toml").write_text(text.replace(before, after, 1), "utf-8")
+    line = complaint(["sim", "--robot", str(folder), "--run", str(tmp_path / "run")], capsys)
+    assert expected in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_folder_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is overwritten; the line says how to go on."""
+    (tmp_path / "precious").write_text("data")
+    assert "--resume" in complaint(["sim", "--run", str(tmp_path)], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_place_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even root can make a folder in /proc."""
+    assert "/proc/robosac" in complaint(["sim", "--run", "/proc/robosac"], capsys)
+
+
+def test_resume_of_something_else_says_what_was_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder without config.json is no run."""
+    line = complaint(["sim", "--run", str(tmp_path), "--resume"], capsys)
+    assert "no run in" in line
+
+
+def _renamed(contract: Contract) -> Contract:
+    first, *rest = contract.joints
+    joints = (msgspec.structs.replace(first, name="FR_hop_joint"), *rest)
+    return msgspec.structs.replace(contract, joints=joints)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda contract: msgspec.structs.replace(contract, robot="other"), "robot"),
+        (lambda contract: msgspec.structs.replace(contract, control_hz=50.0), "50 Hz"),
+        (_renamed, "FR_hop_joint"),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_refused_by_field(
+    change: Callable[[Contract], Contract],
+    expected: str,
+    go2_contract: Contract,
+    policy_file: Callable[[Contract], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Another robot, another rate, renamed joints: the line names the field."""
+    path = policy_file(change(go2_contract))
+    assert expected in complaint(["eval", str(path), "--robot", "go2"], capsys)
+
+
+def test_a_policy_that_fits_is_accepted(
+    go2_contract: Contract,
+    policy_file: Callable[[Contract], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The refusals above are not due to the file itself."""
+    assert main(["eval", str(policy_file(go2_contract)), "--episodes", "1", "--json"]) == 0
+    assert '"falls":0' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"no onnx", b"\x08\x0a" * 100])
+def test_a_file_that_is_no_policy_is_refused(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever bytes are in it."""
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(content)
+    assert str(path) in complaint(["eval", str(path)], capsys)
+
+
+def test_a_missing_policy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the path that was looked at."""
+    assert "none.onnx" in complaint(["eval", str(tmp_path / "none.onnx")], capsys)
+
+
+def test_doctor_of_an_unknown_robot_offers_the_known(capsys: pytest.CaptureFixture[str]) -> None:
+    """As every command does."""
+    assert "go2" in complaint(["doctor", "--robot", "go3"], capsys)
