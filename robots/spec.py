@@ -31,6 +31,9 @@ _POSITIVE_LIMITS = (
     "stale_damp_s",
     "hold_s",
     "ramp_speed",
+    "damp_kd",
+    "still_gyro",
+    "still_velocity",
     "still_s",
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from robots import BaseMotion, JointCommand, NotConnectedError, Robot, RobotState
 from sim.clock import SimClock
-from sim.errors import ModelError
+from sim.errors import DivergedError, ModelError
 from sim.servo import Servo
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class MujocoRobot(Robot):
         return command
 
     def wait_until(self, deadline_ns: int) -> None:
-        """Advance physics until the deadline."""
+        """Advance physics until the deadline; raises DivergedError when it blows up."""
         self._check_connected()
         model, data, servo, index, clock = (
             self.model,
@@ -88,6 +88,7 @@ class MujocoRobot(Robot):
             mujoco.mj_step(model, data)
             clock.now_ns += self._step_ns
         mujoco.mj_forward(model, data)
+        self._check_physics()
         clock.pace()
 
     def now(self) -> int:
@@ -99,6 +100,7 @@ class MujocoRobot(Robot):
         del reason
         self._pending.clear()
         self._servo.off()
+        self.data.qfrc_applied[self._index.velocity] = 0
 
     def close(self) -> None:
         """Disarm; the model stays readable."""
@@ -146,6 +148,13 @@ class MujocoRobot(Robot):
         """Which feet touch anything."""
         touching = self.data.contact.geom[: self.data.ncon].ravel()
         return np.isin(self._index.feet, touching)
+
+    def _check_physics(self) -> None:
+        """MuJoCo starts anew by itself when it diverges; it only leaves a warning behind."""
+        kinds = mujoco.mjtWarning
+        for kind in (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC):
+            if self.data.warning[kind.value].number:
+                raise DivergedError(self.spec.name, self._clock.now_ns / 1e9, kind.name)
 
     def _check_connected(self) -> None:
         if not self._connected:

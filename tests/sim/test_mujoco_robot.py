@@ -8,7 +8,7 @@ import pytest
 
 import robots
 from robots import JointCommand, RobotFolder
-from sim.errors import ModelError
+from sim.errors import DivergedError, ModelError
 from sim.mujoco_robot import MujocoRobot
 
 if TYPE_CHECKING:
@@ -113,3 +113,22 @@ def test_the_models_own_actuators_do_nothing(folder: RobotFolder, tmp_path: Path
         robot.data.ctrl[:] = 1.0
         robot.wait_until(robot.now() + 5 * STEP_NS)
         np.testing.assert_array_equal(robot.data.qfrc_actuator, 0)
+
+
+def test_physics_that_blows_up_is_an_error(folder: RobotFolder) -> None:
+    """MuJoCo would start anew in silence, and the learner would take that for a step."""
+    with MujocoRobot(folder) as robot:
+        robot.wait_until(50_000_000)
+        robot.data.qvel[7] = np.nan
+        with pytest.raises(DivergedError, match="go2 diverged"):
+            robot.wait_until(60_000_000)
+
+
+def test_a_disarmed_robot_reports_no_effort_at_once(folder: RobotFolder) -> None:
+    """Not only after the next physics step."""
+    with MujocoRobot(folder) as robot:
+        robot.write(JointCommand.towards(folder.spec.column("stance") + 0.2, folder.spec))
+        robot.wait_until(20_000_000)
+        assert np.abs(robot.read().effort).max() > 1
+        robot.disarm("test")
+        np.testing.assert_array_equal(robot.read().effort, 0)
