@@ -34,7 +34,7 @@ class WalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Cost of turning, per rad/s."""
     upright_weight: float = 0.5
     """Cost of tilt, per (1 - up)."""
-    smooth_weight: float = 0.0
+    smooth_weight: float = 1.0
     """Cost of changing the action, per mean square step."""
     velocity_scale: float = 0.05
     """Scale of joint velocities in the observation."""
