@@ -59,7 +59,7 @@ def describe_env(env: gymnasium.Env[FloatArray, FloatArray], env_id: str) -> Con
         env=env_id,
         action_lower=tuple(action.low.ravel().tolist()),
         action_upper=tuple(action.high.ravel().tolist()),
-        obs=(Term(name="observation", size=size, unit="", clip=np.inf),),
+        obs=(Term(name="observation", size=size, unit="", clip=None),),
         golden=tuple(
             Golden(sensors={}, obs=rng.standard_normal(size).astype(np.float32).tolist())
             for _ in range(_GOLDEN_VECTORS)

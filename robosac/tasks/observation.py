@@ -27,8 +27,8 @@ class Term(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Unit before scaling."""
     scale: float = 1.0
     """Factor from the unit to what the network sees."""
-    clip: float = 10.0
-    """Bound of the scaled numbers, both signs."""
+    clip: float | None = 10.0
+    """Bound of the scaled numbers, both signs; None is no bound."""
     history: int = 1
     """Readings stacked, oldest first; the first reading fills the past at a reset."""
 
@@ -40,7 +40,7 @@ class Observer:
         """Take the terms in the order of the vector."""
         self.terms = tuple(terms)
         self.bound = np.repeat(
-            np.array([term.clip for term in self.terms], dtype=np.float32),
+            np.array([_bound(term) for term in self.terms], dtype=np.float32),
             [term.size * term.history for term in self.terms],
         )
         self.size = len(self.bound)
@@ -55,9 +55,15 @@ class Observer:
         """Append one reading of every term and return the vector (size,), float32."""
         parts: list[FloatArray] = []
         for term, past in zip(self.terms, self._past, strict=True):
-            value = np.clip(readings[term.name] * np.float32(term.scale), -term.clip, term.clip)
+            bound = _bound(term)
+            value = np.clip(readings[term.name] * np.float32(term.scale), -bound, bound)
             past.append(value.astype(np.float32))
             while len(past) < term.history:
                 past.append(past[-1])
             parts.extend(past)
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
+
+
+def _bound(term: Term) -> float:
+    """Largest number of a term, as a float; infinity does not survive JSON, None does."""
+    return np.inf if term.clip is None else term.clip
