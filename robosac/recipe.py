@@ -102,6 +102,11 @@ def problems(recipe: Recipe) -> list[str]:
         for name, value in (("sac.gamma", sac.gamma), ("sac.tau", sac.tau))
         if not 0 < value <= 1
     ]
+    if not sac.log_std_min < math.log(max(sac.initial_std, 1e-30)) < sac.log_std_max:
+        found.append(
+            f"sac.initial_std is {sac.initial_std}; its logarithm must lie between "
+            f"log_std_min {sac.log_std_min} and log_std_max {sac.log_std_max}"
+        )
     if not sac.hidden:
         found.append("sac.hidden is empty; expected at least one layer")
     if sac.log_std_min >= sac.log_std_max:

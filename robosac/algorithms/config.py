@@ -28,9 +28,11 @@ class SACConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Temperature at the start."""
     target_entropy_scale: float = 0.5
     """Target entropy is minus this times the number of actions."""
-    log_std_min: float = -10.0
+    log_std_min: float = -5.0
     """Lower bound of the policy's log standard deviation."""
     log_std_max: float = 2.0
     """Upper bound of the policy's log standard deviation."""
+    initial_std: float = 0.5
+    """Standard deviation of the first policy, before tanh."""
     policy_delay: int = 1
     """Critic updates per update of policy and temperature."""

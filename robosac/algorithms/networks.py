@@ -31,9 +31,15 @@ class Actor(nn.Module):
     """
 
     def __init__(
-        self, obs: int, action: int, *, hidden: Sequence[int], log_std: tuple[float, float]
+        self,
+        obs: int,
+        action: int,
+        *,
+        hidden: Sequence[int],
+        log_std: tuple[float, float],
+        initial_std: float,
     ) -> None:
-        """Build a ReLU network; its heads start near zero so that early actions are centred."""
+        """Build a ReLU network whose first actions are centred, with this standard deviation."""
         super().__init__()
         sizes = [obs, *hidden]
         layers: list[nn.Module] = []
@@ -45,6 +51,7 @@ class Actor(nn.Module):
         with torch.no_grad():
             self.head.weight.mul_(0.01)
             self.head.bias.zero_()
+            self.head.bias[action:] = _inverse_squash(math.log(initial_std), *log_std)
 
     def distribution(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before tanh, each (B, A)."""
@@ -68,6 +75,11 @@ class Actor(nn.Module):
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         correction = 2 * (math.log(2) - pre - F.softplus(-2 * pre))
         return Sample(torch.tanh(pre), (gaussian - correction).sum(-1))
+
+
+def _inverse_squash(value: float, low: float, high: float) -> float:
+    """What the head must give for a squashed number between low and high."""
+    return math.atanh(2 * (value - low) / (high - low) - 1)
 
 
 class EnsembleLinear(nn.Module):

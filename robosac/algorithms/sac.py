@@ -43,7 +43,9 @@ class SAC:
         self.target_entropy = -config.target_entropy_scale * action
         with _seeded(seed):
             bounds = (config.log_std_min, config.log_std_max)
-            self.actor = Actor(obs, action, hidden=config.hidden, log_std=bounds)
+            self.actor = Actor(
+                obs, action, hidden=config.hidden, log_std=bounds, initial_std=config.initial_std
+            )
             shape = {"members": config.critics, "hidden": config.hidden}
             inputs = obs + extra + action
             self.critics = Critics(inputs, layer_norm=config.layer_norm, **shape)  # type: ignore[arg-type]
