@@ -12,6 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from sim.errors import EnvDependencyError, UnknownEnvError, UnsupportedEnvError
+from sim.opengl import choose
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
@@ -26,6 +27,7 @@ def make(env_id: str, *, render_mode: str | None = None) -> gymnasium.Env[FloatA
     UnsupportedEnvError for spaces SAC cannot use: discrete or unbounded actions, observations that
     are no boxes.  Bounds beyond ±10 are only warned of.
     """
+    choose()
     try:
         env = gymnasium.make(env_id, render_mode=render_mode)
     except (error.DependencyNotInstalled, ImportError) as cause:

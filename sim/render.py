@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _VIEW_IN_SIZES = 2.6
 """Distance of the camera in sizes of the robot; fills about half of the picture."""
+_SHADOW_PIXELS = 1024
 _LIGHT_M = 4.0
 """Distance of the lights from the robot, m."""
 _HEADLESS = ("egl", "osmesa")
@@ -50,6 +51,9 @@ class Camera:
             max(buffer.offwidth, width),
             max(buffer.offheight, height),
         )
+        # Where there is no GPU the processor draws: these two cost most and show least in a film.
+        quality = self._model.vis.quality
+        quality.offsamples, quality.shadowsize = 0, min(quality.shadowsize, _SHADOW_PIXELS)
         self._view = mujoco.MjvCamera()
         self._view.distance = _VIEW_IN_SIZES * _size(self._model, self._data, self._base)
         self._view.azimuth, self._view.elevation = 140.0, -20.0

@@ -41,8 +41,16 @@ class EnvCamera:
         self._env = env
 
     def frame(self) -> Frame:
-        """Draw."""
-        return cast("Frame", self._env.render())
+        """Draw; raises RenderingError where the environment cannot."""
+        from sim.errors import RenderingError
+
+        try:
+            frame = self._env.render()
+        except Exception as error:  # noqa: BLE001 -- every environment fails in a way of its own
+            raise RenderingError(str(error).partition("\n")[0]) from None
+        if frame is None:
+            raise RenderingError("the environment draws nothing")
+        return cast("Frame", frame)
 
 
 class Workplace:
