@@ -24,6 +24,8 @@ ABSENT = ("torch", "mujoco", "dm_control")
 COMMANDS = (
     ("robosac", "--help"),
     ("python", "-m", "robosac", "--help"),
+    ("robosac", "doctor"),
+    ("robosac", "doctor", "--robot", "go2"),
 )
 """What has to work with the base requirements alone."""
 
