@@ -7,7 +7,8 @@ RobosacError
 │   └── ContractMismatchError   ... because its contract does not fit; one line per field
 ├── CheckpointError          a checkpoint is incomplete or belongs to another run
 └── StorageError             a file could not be written, or holds what it should not
-    └── DamagedRecordError   a record of a segment is torn or corrupt; carries where
+    ├── DamagedRecordError   a record of a segment is torn or corrupt; carries where
+    └── LockedError          another process is writing the folder
 """
 
 from __future__ import annotations
@@ -97,3 +98,16 @@ class DamagedRecordError(StorageError):
             advice="restore the file from a copy, or cut it at that byte to give up what follows",
         )
         self.offset = offset
+
+
+class LockedError(StorageError):
+    """A folder that another process is writing."""
+
+    def __init__(self, where: Path | str) -> None:
+        """Name the folder."""
+        super().__init__(
+            where,
+            got="a folder that another writer holds",
+            expected="one writer",
+            advice="stop the other one first",
+        )

@@ -1,6 +1,7 @@
-"""How a child process learns that it should stop: its standard input ends.
+"""How a child process hears from its parent and is heard: standard input and standard output.
 
-That happens when the parent asks, and also when the parent dies in any way.
+Standard input ends when the child should stop; that happens when the parent asks, and also when the
+parent dies in any way.  Standard output carries one JSON object a line.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,13 +22,13 @@ class Lifeline:
     """Watches standard input on a thread and tells once that it is time to stop."""
 
     def __init__(self, wake: Callable[[], None] | None = None) -> None:
-        """Start watching; `wake` is called once when it is time to stop.
+        """Start watching; `wake` is called when it is time to stop.
 
-        Ctrl-C reaches every process of a terminal; children leave it to the parent.
+        SIGTERM and SIGINT say the same: stop, and leave everything whole.
         """
         self._cut = threading.Event()
         self._wake = wake
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, self._on_signal)
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
@@ -48,3 +51,15 @@ class Lifeline:
         self._cut.set()
         if self._wake is not None:
             self._wake()
+
+
+def tell(**figures: object) -> None:
+    """Write one JSON object to standard output for the parent; nothing when it is gone."""
+    try:
+        sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Neither this line nor later ones nor the flush at exit have anywhere to go.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

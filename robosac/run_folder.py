@@ -46,32 +46,47 @@ class RunFolder:
         self.policy = path / "policy"
         self.video = path / "video"
         self.final_policy = self.policy / "final.onnx"
+        self.latest_policy = self.policy / "latest.onnx"
         self.summary_path = path / "summary.json"
         self.report_path = path / "learner.json"
+        self.contract_path = path / "contract.json"
+        """What the robots of this run are like; written by the learner when the first one calls."""
 
     def runner(self, index: int) -> Path:
         """Folder of one runner: its spool, its policies and its report."""
         return self.path / f"runner-{index}"
 
     def newest_policy(self) -> Path | None:
-        """The final policy, or the one of the newest checkpoint, or None."""
-        candidates = (self.final_policy, self.policy / "latest.onnx")
-        return next((path for path in candidates if path.exists()), None)
+        """The final policy or the one of the newest checkpoint, whichever is newer, or None."""
+        found = [path for path in (self.final_policy, self.latest_policy) if path.exists()]
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def create(self, config: RunConfig) -> None:
         """Make a new run folder.
 
         Raises ConfigError when there is one already, StorageError when it cannot be written.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise ConfigError(
-                f"run folder {self.path} exists; continue it with --resume or choose another --run"
-            )
         try:
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise ConfigError(
+                    f"run folder {self.path} exists; "
+                    "continue it with --resume or choose another --run"
+                )
             self.policy.mkdir(parents=True)
-            self.write_json(self.config_path, config)
         except OSError as error:
             raise StorageError.from_os(self.path, error) from None
+        self.write_json(self.config_path, config)
+
+    def reopen(self, config: RunConfig) -> None:
+        """Go on with a run: from now on it has this configuration, and no summary.
+
+        Raises StorageError when the folder cannot be written.
+        """
+        try:
+            self.summary_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError.from_os(self.path, error) from None
+        self.write_json(self.config_path, config)
 
     def read_config(self) -> RunConfig:
         """Return the configuration of an existing run; raises ConfigError."""
@@ -86,15 +101,25 @@ class RunFolder:
 
     @staticmethod
     def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
-        """Replace a JSON file in one step: readers see the old one or the new one."""
+        """Replace a JSON file in one step; raises StorageError."""
         write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step; raises OSError."""
+    """Replace a file in one step: readers see the old one or the new one, whole.
+
+    Raises StorageError.
+    """
     draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError.from_os(path, error) from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +20,11 @@ from robosac.replay import Chunk, SegmentLog
 from robosac.run_folder import write_atomically
 from robosac.runner.link import Acting, Link
 from robosac.runner.loop import Loop
+from robosac.wire.names import robot_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from robosac.wire.messages import Episode
 
     FloatArray = NDArray[np.float32]
+    Show: TypeAlias = Callable[[dict[str, Any]], None]
 
 _STATUS_ROWS = 200
 
@@ -40,8 +46,9 @@ class LockstepLink(Link):
     def __init__(self, learner: Learner, log: SegmentLog, *, robot: str, run: str) -> None:
         """Publish the first policy."""
         self._learner, self._log, self._robot, self._run = learner, log, robot, run
-        self._made = 0
         self._published_at = learner.updates
+        self.made = 0
+        """Rows recorded."""
         self.episodes: list[Episode] = []
         self.updating_s = 0.0
         self._acting = self._publish()
@@ -51,16 +58,16 @@ class LockstepLink(Link):
         """The newest policy."""
         return self._acting
 
+    def wait_until_ready(self) -> None:
+        """There is a policy from the start."""
+
     def record(self, row: FloatArray) -> None:
         """Log the row, learn what it pays for, publish when it is time."""
         rows = row[None].copy()
-        self._log.append(Chunk(robot=self._robot, run=self._run, first=self._made, rows=rows))
-        self._made += 1
+        self._log.append(Chunk(robot=self._robot, run=self._run, first=self.made, rows=rows))
+        self.made += 1
         self._learner.ingest(rows)
-        before = time.monotonic()
-        while self._learner.owed >= 1:
-            self._learner.update()
-        self.updating_s += time.monotonic() - before
+        self._update()
         if self._learner.updates - self._published_at >= self._learner.recipe.learner.publish_every:
             self._published_at = self._learner.updates
             self._acting = self._publish()
@@ -76,67 +83,127 @@ class LockstepLink(Link):
         """Never called: there is no bound on credit."""
 
     def finish(self, made: int) -> None:
-        """Make everything durable."""
+        """Make the updates that are still owed, and everything durable."""
         del made
+        self._update()
         self._log.sync()
+
+    def _update(self) -> None:
+        before = time.monotonic()
+        while self._learner.owed >= 1:
+            self._learner.update()
+        self.updating_s += time.monotonic() - before
 
     def _publish(self) -> Acting:
         file = self._learner.policy_file(self._learner.snapshot())
         return Acting(OnnxPolicy(file, here=self._learner.contract), self._learner.version)
 
 
+class Lockstep:
+    """The run of one process: learner, log and loop, and what they leave in the folder."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig, place: Workplace) -> None:
+        """Begin where the folder is: with its rows, and from its newest checkpoint."""
+        import torch
+
+        torch.set_num_threads(1)
+        contract = place.contract
+        self._folder = folder
+        self._learner = Learner(config.recipe, contract, seed=config.seed)
+        self._log = SegmentLog(folder.replay, contract.row_layout)
+        seed = np.random.SeedSequence([config.seed, len(self._log.marks)])
+        for chunk in self._log.rows():
+            self._learner.ingest(chunk.rows)
+        checkpoint.restore_newest(folder.checkpoint, self._learner)
+        run, robot = uuid.uuid4().hex, robot_name(contract.robot or contract.env, 0)
+        self._link = LockstepLink(self._learner, self._log, robot=robot, run=run)
+        self._loop = Loop(
+            place.env,
+            self._link,
+            contract.row_layout,
+            run=run,
+            seed=int(seed.generate_state(1)[0]),
+        )
+        self._metrics = MetricsWriter(folder.path)
+        self._checkpoint_s = config.recipe.learner.checkpoint_s
+        self._next_checkpoint = time.monotonic() + self._checkpoint_s
+        self._shown = 0
+
+    def play(self, steps: int, *, show: Show, stopped: Callable[[], bool]) -> None:
+        """Make `steps` steps, or fewer when stopped, and every update they pay for."""
+
+        def between_steps() -> bool:
+            if self._loop.made - self._shown >= _STATUS_ROWS:
+                self._shown = self._loop.made
+                self._metrics.write(self._learner.env_steps, self._figures())
+                show(self._figures())
+            if time.monotonic() >= self._next_checkpoint:
+                self._write_checkpoint()
+            return stopped()
+
+        self._loop.run(steps, stopped=between_steps)
+
+    def leave(self) -> dict[str, Any]:
+        """Write the last checkpoint and the policy; return the figures a learner would report."""
+        self._write_checkpoint()
+        file = self._learner.policy_file(self._learner.snapshot())
+        write_atomically(self._folder.final_policy, file)
+        audit = self._log.audit(self._log.marks)
+        return self._figures() | {
+            "lost": audit.lost,
+            "duplicated": audit.duplicated,
+            "policy_versions": self._learner.version,
+            "policy_digest": checkpoint.digest(self._learner.sac.state()),
+        }
+
+    def close(self) -> None:
+        """Close log and metrics; raises StorageError."""
+        try:
+            self._metrics.close()
+        finally:
+            self._log.close()
+
+    def _figures(self) -> dict[str, Any]:
+        link = self._link
+        return figures_of(self._learner, link.episodes, updating_s=link.updating_s)
+
+    def _write_checkpoint(self) -> None:
+        self._log.sync()
+        checkpoint.write(self._folder.checkpoint, checkpoint.freeze(self._learner))
+        self._next_checkpoint = time.monotonic() + self._checkpoint_s
+
+
 def run_lockstep(
-    folder: RunFolder,
-    config: RunConfig,
-    place: Workplace,
-    *,
-    steps: int,
-    show: Callable[[dict[str, Any]], None],
+    folder: RunFolder, config: RunConfig, place: Workplace, *, steps: int, show: Show
 ) -> dict[str, Any]:
-    """Make `steps` more steps and return the learner's figures, as the learner process would."""
-    import torch
+    """Make `steps` more steps and return the learner's figures, as the learner process would.
 
-    torch.set_num_threads(1)
-    learner = Learner(config.recipe, place.contract, seed=config.seed)
-    log = SegmentLog(folder.replay, place.contract.row_layout)
-    for chunk in log.rows():
-        learner.ingest(chunk.rows)
-    checkpoint.restore_newest(folder.checkpoint, learner)
-    run_id = uuid.uuid4().hex
-    link = LockstepLink(learner, log, robot=place.contract.robot or "env", run=run_id)
-    loop = Loop(
-        place.env,
-        link,
-        place.contract.row_layout,
-        run=run_id,
-        seed=int(np.random.SeedSequence([config.seed, len(log.marks)]).generate_state(1)[0]),
-    )
-    metrics = MetricsWriter(folder.path)
-    shown = 0
-
-    def stopped() -> bool:
-        nonlocal shown
-        if loop.made - shown >= _STATUS_ROWS:
-            shown = loop.made
-            figures = figures_of(learner, link.episodes, updating_s=link.updating_s)
-            figures |= {"lost": 0, "duplicated": 0}
-            metrics.write(learner.env_steps, figures)
-            show(figures)
-        return False
-
+    KeyboardInterrupt passes between two steps, when the folder has been left whole.
+    """
+    lockstep = Lockstep(folder, config, place)
     try:
-        loop.run(steps, stopped=stopped)
+        with _first_interrupt_noted() as interrupted:
+            lockstep.play(steps, show=show, stopped=interrupted.is_set)
+            report = lockstep.leave()
     finally:
-        place.env.close()
-        log.sync()
-        checkpoint.write(folder.checkpoint, checkpoint.freeze(learner))
-        write_atomically(folder.final_policy, learner.policy_file(learner.snapshot()))
-        metrics.close()
-        audit = log.audit(log.marks)
-        log.close()
-    return figures_of(learner, link.episodes, updating_s=link.updating_s) | {
-        "lost": audit.lost,
-        "duplicated": audit.duplicated,
-        "policy_versions": learner.version,
-        "policy_digest": checkpoint.digest(learner.sac.state()),
-    }
+        lockstep.close()
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+    return report
+
+
+@contextmanager
+def _first_interrupt_noted() -> Iterator[threading.Event]:
+    """Note the first Ctrl-C, which must not tear an update apart; the second one works at once."""
+    interrupted = threading.Event()
+
+    def note(number: int, frame: object) -> None:
+        del number, frame
+        interrupted.set()
+        signal.signal(signal.SIGINT, usual)
+
+    usual = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, usual)

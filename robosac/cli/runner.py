@@ -1,32 +1,42 @@
-"""The runner process of `robosac sim`: `python -m robosac.cli.runner RUN_FOLDER INDEX ENDPOINT`."""
+"""A runner process of `robosac sim`: `python -m robosac.cli.runner FOLDER INDEX ENDPOINT STEPS`."""
 
 from __future__ import annotations
 
 import sys
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from robosac.cli.resolve import make
 from robosac.env import RobotEnv
-from robosac.errors import RobosacError
-from robosac.lifeline import Lifeline
+from robosac.errors import RobosacError, StorageError
+from robosac.lifeline import Lifeline, tell
 from robosac.run_folder import RunFolder
 from robosac.runner.loop import Loop
-from robosac.runner.uplink_link import StoppedError, UplinkLink
+from robosac.runner.uplink_link import UplinkLink
+from robosac.wire.names import robot_name
 from robots import RobotError
 from sim.errors import SimError
 
+if TYPE_CHECKING:
+    from robosac.cli.resolve import Workplace
+
 
 class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a runner writes into its folder at the end."""
+    """What a runner writes into its folder, first when it starts and again at the end."""
 
     run: str
-    made: int
-    missed_ticks: int | None
-    guards: dict[str, int]
+    made: int | None = None
+    """Transitions recorded; None while it runs, and for ever when it was killed."""
+    missed_ticks: int | None = None
+    """Control periods that were skipped; None when the environment has no clock."""
+    guards: dict[str, int] = {}
+    """How often each guard of the robot has intervened."""
+    refused_policies: int = 0
+    """Policies that arrived and were not allowed to act."""
 
 
 def run(folder: RunFolder, index: int, endpoint: str, steps: int) -> None:
@@ -36,40 +46,50 @@ def run(folder: RunFolder, index: int, endpoint: str, steps: int) -> None:
     place = make(
         robot=config.robot, task=config.task, env=config.env, realtime=config.pace == "realtime"
     )
-    run_id = uuid.uuid4().hex
-    own = folder.runner(index)
-    own.mkdir(exist_ok=True)
+    contract, run_id, own = place.contract, uuid.uuid4().hex, folder.runner(index)
+    seed = np.random.SeedSequence([config.seed, index, _earlier_runs(own)])
+    report = own / f"report-{run_id}.json"
+    folder.write_json(report, RunnerReport(run=run_id))
     link = UplinkLink(
-        place.contract,
+        contract,
         endpoint=endpoint,
-        robot=f"{_file_name(place.contract.robot or place.contract.env)}-{index}",
+        robot=robot_name(contract.robot or contract.env, index),
         run=run_id,
         folder=own,
         stopped=lambda: lifeline.cut,
     )
-    seed = np.random.SeedSequence([config.seed, index, len(list(own.glob("report-*.json")))])
     loop = Loop(
-        place.env, link, place.contract.row_layout, run=run_id, seed=int(seed.generate_state(1)[0])
+        place.env, link, contract.row_layout, run=run_id, seed=int(seed.generate_state(1)[0])
     )
     try:
         loop.run(steps, stopped=lambda: lifeline.cut)
-    except StoppedError:
-        pass
     finally:
-        place.env.close()
-        link.close()
-        report = RunnerReport(
-            run=run_id,
-            made=loop.made,
-            missed_ticks=place.env.overruns if isinstance(place.env, RobotEnv) else None,
-            guards=dict(place.env.robot.interventions) if isinstance(place.env, RobotEnv) else {},
-        )
-        folder.write_json(own / f"report-{run_id}.json", report)
+        try:
+            place.env.close()
+        finally:
+            link.close()
+            folder.write_json(report, _report(place, link, loop, run_id))
+            tell(event="made", steps=loop.made)
 
 
-def _file_name(name: str) -> str:
-    """A name that may stand in a path and on the wire."""
-    return "".join(letter if letter.isalnum() else "-" for letter in name)[:48]
+def _earlier_runs(own: Path) -> int:
+    """Make the runner's folder and count the runs it has seen: no two explore alike."""
+    try:
+        own.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError.from_os(own, error) from None
+    return len(list(own.glob("report-*.json")))
+
+
+def _report(place: Workplace, link: UplinkLink, loop: Loop, run_id: str) -> RunnerReport:
+    robot = place.env if isinstance(place.env, RobotEnv) else None
+    return RunnerReport(
+        run=run_id,
+        made=loop.made,
+        missed_ticks=None if robot is None else robot.overruns,
+        guards={} if robot is None else dict(robot.robot.interventions),
+        refused_policies=link.refused_policies,
+    )
 
 
 def main() -> int:
@@ -78,9 +98,7 @@ def main() -> int:
     try:
         run(RunFolder(Path(folder)), int(index), endpoint, int(steps))
     except (RobosacError, RobotError, SimError) as error:
-        sys.stdout.write(
-            msgspec.json.encode({"event": "error", "message": str(error)}).decode() + "\n"
-        )
+        tell(event="error", message=str(error))
         return 2
     return 0
 

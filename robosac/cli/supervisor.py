@@ -6,6 +6,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,20 @@ from robosac.errors import RobosacError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import BinaryIO
 
     from robosac.run_folder import RunFolder
 
 _GRACE_S = 30.0
+LEARNER = "learner"
 
 
 class ChildDiedError(RobosacError):
     """A process of the run has ended before its time."""
+
+
+class ChildFailedError(RobosacError):
+    """A process of the run has said what is wrong, and ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,44 +44,52 @@ class Child:
     """A process whose standard input is its lifeline and whose standard output is JSON lines."""
 
     def __init__(
-        self, name: str, arguments: list[str], events: queue.SimpleQueue[Event], log: int
+        self, name: str, arguments: list[str], events: queue.SimpleQueue[Event], log: BinaryIO
     ) -> None:
-        """Start `python -m ...`; its standard error goes to the run's log file."""
+        """Start `python -m ...`; its standard error goes to the run's log file.
+
+        It is in a process group of its own: Ctrl-C on a terminal reaches the parent alone, which
+        then asks every child to stop.
+        """
         self.name = name
-        self._events = events
+        self._events, self._log = events, log
         self._process = subprocess.Popen(  # noqa: S603 -- our own module
             [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            process_group=0,
         )
         self._reader = threading.Thread(target=self._read, name=name, daemon=True)
         self._reader.start()
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
     def ask_to_stop(self) -> None:
         """Cut the lifeline."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
-    def wait(self) -> int:
+    def wait(self, timeout_s: float) -> int:
         """Wait for the end, kill what does not end in time, and return the exit code."""
         try:
-            code = self._process.wait(_GRACE_S)
+            code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        self._reader.join()
+        self._reader.join(timeout_s)
         return code
 
     def _read(self) -> None:
+        """Turn lines into events; what a library prints among them goes to the log."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._events.put(Event(self.name, msgspec.json.decode(line)))
+            try:
+                figures = msgspec.json.decode(line, type=dict[str, Any])
+            except msgspec.MsgspecError:
+                self._log.write(line)
+                self._log.flush()
+            else:
+                self._events.put(Event(self.name, figures))
+        self._process.stdout.close()
         self._events.put(Event(self.name, None))
 
 
@@ -95,80 +110,97 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._running: set[str] = set()
         self.report: dict[str, Any] | None = None
-        self.resumed: dict[str, Any] | None = None
-        self._problem: str | None = None
+        """The learner's last word."""
+        self._made = 0
+        self._problem: RobosacError | None = None
 
     def run(self) -> None:
         """Run to the end.
 
-        Raises ChildDiedError with one line when a process ends before its time; KeyboardInterrupt
-        passes after every process has left a whole folder.
+        Raises ChildFailedError with what a process says is wrong, ChildDiedError when one ends
+        before its time; KeyboardInterrupt passes after every process has left a whole folder.
         """
         with (self._folder.path / "processes.log").open("ab") as log:
             try:
-                self._start(
-                    "learner",
-                    ["robosac.learner", str(self._folder.path), str(self._port)],
-                    log.fileno(),
-                )
-                self._follow(log.fileno())
+                arguments = ["robosac.learner", str(self._folder.path), str(self._port)]
+                self._start(LEARNER, arguments, log)
+                self._follow(log)
             finally:
                 self._end()
-        if self._problem is not None:
-            raise ChildDiedError(self._problem)
+                if self._problem is not None:
+                    raise self._problem
+        if self._made < sum(self._shares):
+            raise ChildDiedError(
+                f"the run ended after {self._made} of {sum(self._shares)} steps, because one of "
+                f"its processes was asked to stop; {self._advice}"
+            )
 
-    def _start(self, name: str, arguments: list[str], log: int) -> None:
+    @property
+    def _advice(self) -> str:
+        return f"go on with --run {self._folder.path} --resume"
+
+    def _start(self, name: str, arguments: list[str], log: BinaryIO) -> None:
         self._children[name] = Child(name, arguments, self._events, log)
         self._running.add(name)
 
-    def _follow(self, log: int) -> None:
+    def _follow(self, log: BinaryIO) -> None:
         """Handle events until every process has ended or one of them should not have."""
-        while self._running:
+        while self._running and self._problem is None:
             event = self._events.get()
             if event.figures is None:
                 self._on_end(event.child)
+            elif event.figures.get("event") == "listening":
+                self._start_runners(event.figures["endpoint"], log)
             else:
-                self._on_line(event.figures, log)
-            if self._problem is not None:
-                return
+                self._note(event.figures)
 
-    def _on_line(self, figures: dict[str, Any], log: int) -> None:
-        match figures.pop("event"):
-            case "listening":
-                for index, steps in enumerate(self._shares):
-                    arguments = [
-                        str(self._folder.path),
-                        str(index),
-                        figures["endpoint"],
-                        str(steps),
-                    ]
-                    self._start(f"runner-{index}", ["robosac.cli.runner", *arguments], log)
+    def _start_runners(self, endpoint: str, log: BinaryIO) -> None:
+        for index, steps in enumerate(self._shares):
+            arguments = [str(self._folder.path), str(index), endpoint, str(steps)]
+            self._start(f"runner-{index}", ["robosac.cli.runner", *arguments], log)
+
+    def _note(self, figures: dict[str, Any]) -> None:
+        """Take in what a child has written."""
+        match figures.pop("event", None):
             case "status":
                 self._show(figures)
-            case "resumed":
-                self.resumed = figures
+            case "made":
+                self._made += figures["steps"]
             case "report":
                 self.report = figures
             case "error":
-                self._problem = figures["message"]
+                self._problem = self._problem or ChildFailedError(figures["message"])
 
     def _on_end(self, name: str) -> None:
-        """A process may end by itself only with exit code 0."""
+        """Take in that a process has ended by itself; without a learner the others cannot go on."""
         self._running.discard(name)
-        code = self._children[name].wait()
+        self._check_exit(name, self._children[name].wait(_GRACE_S))
+        if name == LEARNER:
+            for runner in self._running:
+                self._children[runner].ask_to_stop()
+
+    def _check_exit(self, name: str, code: int) -> None:
+        """Only exit code 0 is the end of a process that has done its part."""
         if code != 0 and self._problem is None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            self._problem = (
-                f"{name} {how}; see {self._folder.path / 'processes.log'}, "
-                f"then continue with --run {self._folder.path} --resume"
-            )
+            log = self._folder.path / "processes.log"
+            self._problem = ChildDiedError(f"{name} {how}; see {log}, then {self._advice}")
 
     def _end(self) -> None:
-        """Runners first, so that the learner can still take what they have."""
-        for name in sorted(self._running, key=lambda name: name == "learner"):
-            self._children[name].ask_to_stop()
-            self._children[name].wait()
+        """Stop what still runs: runners first, so that the learner can take what they have."""
+        for group in (self._running - {LEARNER}, self._running & {LEARNER}):
+            for name in group:
+                self._children[name].ask_to_stop()
+            deadline = time.monotonic() + _GRACE_S
+            for name in sorted(group):
+                code = self._children[name].wait(max(0.0, deadline - time.monotonic()))
+                self._drain()
+                self._check_exit(name, code)
+                self._running.discard(name)
+
+    def _drain(self) -> None:
+        """Take in what children have written since; nothing is started any more."""
         while not self._events.empty():
             event = self._events.get()
-            if event.figures is not None and event.figures.get("event") == "report":
-                self.report = {key: value for key, value in event.figures.items() if key != "event"}
+            if event.figures is not None:
+                self._note(event.figures)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Inbox:
-    """A queue of durable rows with one waiting reader."""
+    """A queue of durable rows with one waiting reader.
+
+    The condition's lock is reentrant, so wake() may also be called by a signal handler.
+    """
 
     def __init__(self) -> None:
         """Start empty."""

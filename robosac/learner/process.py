@@ -6,31 +6,31 @@ policies and checkpoints.  The parent reads one JSON object a line from standard
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import torch
 import zmq
 
-from robosac.errors import RobosacError
+from robosac.errors import RobosacError, StorageError
 from robosac.learner import checkpoint
 from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
 from robosac.learner.metrics import MetricsWriter
 from robosac.learner.service import PublishedPolicy, Service
-from robosac.lifeline import Lifeline
-from robosac.run_folder import RunFolder, write_atomically
+from robosac.lifeline import Lifeline, tell
+from robosac.policy import contract as contracts
+from robosac.run_folder import write_atomically
 from robosac.wire.sockets import bind_learner
 
 if TYPE_CHECKING:
     from robosac.learner.checkpoint import Frozen
-    from robosac.run_folder import RunConfig
+    from robosac.run_folder import RunConfig, RunFolder
 
 _STATUS_S = 0.5
 _IDLE_S = 0.2
@@ -50,7 +50,7 @@ class Publisher:
 
     @property
     def busy(self) -> bool:
-        """Whether something waits to be written."""
+        """Whether something waits to be written: more can wait with its owner."""
         return not self._work.empty()
 
     def put(self, work: Snapshot | Frozen) -> None:
@@ -85,7 +85,7 @@ class Publisher:
         """Keep the newest policy beside the checkpoint."""
         policy = self._service.policy
         if policy is not None:
-            write_atomically(self._folder.policy / "latest.onnx", policy.file)
+            write_atomically(self._folder.latest_policy, policy.file)
 
 
 class LearnerProcess:
@@ -104,14 +104,40 @@ class LearnerProcess:
         tell(event="listening", endpoint=endpoint)
 
     def run(self) -> None:
-        """Learn until the runs are over or the parent asks to stop; then leave a whole folder."""
-        self._service.start()
-        while not self._service.contract_known.wait(_IDLE_S):
-            if self._lifeline.cut:
+        """Learn until the runs are over or the parent asks to stop; then leave a whole folder.
+
+        Raises what went wrong on any of the threads.
+        """
+        try:
+            self._read_contract()
+            self._service.start()
+            while not self._service.contract_known.wait(_IDLE_S):
+                if self._lifeline.cut:
+                    self._service.stop()
+                    return
+            self._raise_service_error()
+            self._learn_and_leave()
+        finally:
+            with contextlib.suppress(Exception):  # it has been raised, or another error is
                 self._service.stop()
-                return
-        self._raise_service_error()
+            self._context.term()
+
+    def _read_contract(self) -> None:
+        """A resumed run knows its contract, and what it has learned from, before any robot calls.
+
+        Raises PolicyError, StorageError.
+        """
+        try:
+            document = self._folder.contract_path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError.from_os(self._folder.contract_path, error) from None
+        self._service.open_log(contracts.decode(document))
+
+    def _learn_and_leave(self) -> None:
         assert self._service.contract is not None
+        write_atomically(self._folder.contract_path, contracts.encode(self._service.contract))
         torch.set_num_threads(torch_threads())
         learner = Learner(self._config.recipe, self._service.contract, seed=self._config.seed)
         self._resume(learner)
@@ -120,8 +146,11 @@ class LearnerProcess:
         publisher.put(learner.snapshot())
         try:
             self._learn(learner, publisher, metrics)
-        finally:
             self._leave(learner, publisher, metrics)
+        finally:
+            for thread in (publisher, metrics):
+                with contextlib.suppress(Exception):  # it has been raised, or another error is
+                    thread.close()
 
     def _resume(self, learner: Learner) -> None:
         """Refill replay from the log, then restore the newest checkpoint, and prove it."""
@@ -153,13 +182,13 @@ class LearnerProcess:
             before = time.monotonic()
             if learner.owed >= 1:
                 learner.update()
-                self._set_pace(learner)
+            self._set_pace(learner)
             now = time.monotonic()
             self._updating_s += now - before
             if learner.updates - published_at >= config.publish_every and not publisher.busy:
                 publisher.put(learner.snapshot())
                 published_at = learner.updates
-            if now >= next_checkpoint:
+            if now >= next_checkpoint and not publisher.busy:
                 publisher.put(checkpoint.freeze(learner))
                 next_checkpoint = now + config.checkpoint_s
             if now >= next_status:
@@ -177,7 +206,10 @@ class LearnerProcess:
         )
 
     def _leave(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
-        """Publish and checkpoint the last state, close everything, write the report."""
+        """Take in the last rows, publish and checkpoint the last state, write the report."""
+        self._service.stop()
+        for rows in self._inbox.take():
+            learner.ingest(rows)
         publisher.put(learner.snapshot())
         publisher.put(checkpoint.freeze(learner))
         publisher.close()
@@ -185,8 +217,7 @@ class LearnerProcess:
         if policy is not None:
             write_atomically(self._folder.final_policy, policy.file)
         metrics.close()
-        audit = self._service.stop()
-        self._context.term()
+        audit = self._service.audit()
         report = self._figures(learner) | {
             "lost": audit.lost,
             "duplicated": audit.duplicated,
@@ -202,19 +233,23 @@ class LearnerProcess:
         tell(event="status", **figures)
 
     def _figures(self, learner: Learner) -> dict[str, Any]:
-        """The learner's figures and those of the wire."""
-        ledger = self._service.ledger
+        """The learner's figures and those of the wire.
+
+        Lost and duplicated speak of the rows on disk; resent rows came again and were dropped.
+        """
+        ledger, found = self._service.ledger, self._service.found
         figures = figures_of(learner, list(self._service.episodes), updating_s=self._updating_s)
         return figures | {
-            "lost": ledger.skipped,
-            "duplicated": 0,
+            "lost": found.lost + ledger.skipped,
+            "duplicated": found.duplicated,
             "resent": ledger.duplicates,
             "malformed": ledger.malformed,
         }
 
     def _set_pace(self, learner: Learner) -> None:
+        """Tell how many rows there may be on disk; those that are not finite are there as well."""
         if self._config.pace == "learner":
-            self._service.allowed_steps = learner.allowed_steps
+            self._service.allowed_steps = learner.allowed_steps + learner.not_finite
 
     def _raise_service_error(self) -> None:
         if self._service.error is not None:
@@ -224,12 +259,6 @@ class LearnerProcess:
 def torch_threads() -> int:
     """Threads for the update: all cores but the one that the runner keeps busy."""
     return max(1, torch.get_num_threads() - 1)
-
-
-def tell(**figures: object) -> None:
-    """Write one JSON object to standard output for the parent."""
-    sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
-    sys.stdout.flush()
 
 
 def main(folder: RunFolder, port: int) -> int:

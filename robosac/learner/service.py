@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zmq
 
-from robosac.errors import ContractMismatchError, PolicyError, StorageError, WireError
+from robosac.errors import PolicyError, WireError
+from robosac.learner.credit import CreditBook
 from robosac.policy.contract import check, decode
 from robosac.replay import Audit, Chunk, SegmentLog
+from robosac.replay.records import check_name
 from robosac.wire import messages
 from robosac.wire.messages import encode
 
@@ -27,6 +30,8 @@ _log = logging.getLogger(__name__)
 _POLL_MS = 10
 _BURST = 256
 _EPISODES_KEPT = 100
+SILENCE_S = 10.0
+"""A robot that has not been heard of for this long counts as gone, s; it pings every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,24 @@ class Session:
 
     identity: bytes
     robot: str
-    runs: set[str]
-    version: int = 0
-    credit: dict[str, int | None] = field(default_factory=dict)
+    run: str
+    """The run it makes."""
+    runs: tuple[str, ...]
+    """Every run it still has rows of."""
+    heard: float
+    """When, monotonic, s."""
+    welcomed: bool = False
+    sent: int = 0
+    """Version of the newest policy that was sent."""
+    arrived: int = 0
+    """Version of the newest policy that has arrived there."""
+    credit: int | None = 0
+    """What it was last told it may make."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the sequence numbers of its own run are counted in."""
+        return self.robot, self.run
 
 
 @dataclass(slots=True)
@@ -54,11 +74,13 @@ class Ledger:
     """What the service counts; read by other threads."""
 
     rows: int = 0
+    """Rows on disk, those of earlier processes included."""
     duplicates: int = 0
     """Rows that came again and were dropped."""
     skipped: int = 0
     """Rows that a robot had to give up before they arrived."""
     malformed: int = 0
+    """Messages that were none of ours."""
     made: dict[tuple[str, str], int] = field(default_factory=dict)
     """Rows every finished run has made, by (robot, run)."""
     ended: int = 0
@@ -76,7 +98,7 @@ class Service:
         """Serve a bound ROUTER socket; rows go to `folder` first, then to the inbox."""
         self._socket, self._folder, self._inbox = socket, folder, inbox
         self._sessions: dict[bytes, Session] = {}
-        self._waiting: dict[bytes, messages.Hello] = {}
+        self._credit = CreditBook()
         self._log: SegmentLog | None = None
         self._unsynced: list[tuple[Session, Chunk]] = []
         self._stop = threading.Event()
@@ -87,7 +109,8 @@ class Service:
         """Steps all simulated robots together may have made; None is no bound."""
         self.ledger = Ledger()
         self.episodes: deque[messages.Episode] = deque(maxlen=_EPISODES_KEPT)
-        self.audit = Audit(lost=0, duplicated=0)
+        self.found = Audit(lost=0, duplicated=0)
+        """What was wrong with the rows on disk when the log was opened."""
         self.error: Exception | None = None
         """What ended the service, when it was not stop()."""
         self._thread = threading.Thread(target=self._run, name="service", daemon=True)
@@ -96,14 +119,24 @@ class Service:
         """Begin to serve."""
         self._thread.start()
 
-    def stop(self) -> Audit:
-        """End the thread, close log and socket, and audit the rows on disk."""
+    def stop(self) -> None:
+        """End the thread, close socket and log; raises what went wrong on it."""
         self._stop.set()
         self._thread.join()
-        return self.audit
+        if self.error is not None:
+            raise self.error
+
+    def audit(self) -> Audit:
+        """Compare what is on disk with what the robots have made; after stop().
+
+        Raises StorageError.
+        """
+        if self._log is None:
+            return self.found
+        return self._log.audit(self._log.marks | self.ledger.made)
 
     def open_log(self, contract: Contract) -> None:
-        """Take the first robot's contract, open the log and refill the inbox from it.
+        """Take the run's contract, open the log and refill the inbox from it; raises StorageError.
 
         Called by the service thread itself, or before start().
         """
@@ -112,6 +145,7 @@ class Service:
         for chunk in self._log.rows():
             self.ledger.rows += len(chunk.rows)
             self._inbox.put(chunk.rows)
+        self.found = self._log.audit(self._log.marks)
         self.contract_known.set()
 
     def _run(self) -> None:
@@ -121,12 +155,14 @@ class Service:
             while not self._stop.is_set():
                 poller.poll(_POLL_MS)
                 self._turn()
-        except Exception as error:  # noqa: BLE001 -- the update thread reports it
+        except Exception as error:  # noqa: BLE001 -- the update thread raises it
             self.error = error
-            self.contract_known.set()
-            self._inbox.wake()
-        finally:
+        try:
             self._close()
+        except Exception as error:  # noqa: BLE001 -- as above; the first one is the cause
+            self.error = self.error or error
+        self.contract_known.set()
+        self._inbox.wake()
 
     def _turn(self) -> None:
         """Take in what has arrived, make it durable in one sync, then answer."""
@@ -137,7 +173,8 @@ class Service:
                 break
             self._receive(identity, frames)
         self._make_durable()
-        self._welcome_waiting()
+        self._forget_silent()
+        self._welcome()
         self._push_policy()
         self._push_credit()
 
@@ -147,8 +184,17 @@ class Service:
             message, payload = messages.decode_from_robot(frames)
             self._handle(identity, message, payload)
         except (WireError, ValueError) as error:
-            self.ledger.malformed += 1
-            _log.warning("message dropped: %s", error)
+            self._drop(error)
+            schema = messages.foreign_schema(frames)
+            if schema is not None:
+                reason = f"it speaks wire schema {schema}, this learner {messages.SCHEMA}"
+                self._send(identity, messages.Refused(reason=f"{reason}; install the same robosac"))
+
+    def _drop(self, error: Exception) -> None:
+        """Count a malformed message, and log so few of them that no peer can fill the disk."""
+        self.ledger.malformed += 1
+        if self.ledger.malformed.bit_count() == 1:
+            _log.warning("message dropped (%d so far): %s", self.ledger.malformed, error)
 
     def _handle(self, identity: bytes, message: messages.FromRobot, payload: bytes) -> None:
         if isinstance(message, messages.Hello):
@@ -156,9 +202,9 @@ class Service:
             return
         session = self._sessions.get(identity)
         if session is None:
-            if identity not in self._waiting:
-                self._send(identity, messages.Unknown())
+            self._send(identity, messages.Unknown())
             return
+        session.heard = time.monotonic()
         match message:
             case messages.Rows():
                 self._append(session, message, payload)
@@ -167,41 +213,51 @@ class Service:
             case messages.Bye():
                 self._part(session, message)
             case messages.Ping():
+                session.arrived = message.policy
                 self._send(identity, messages.Pong())
 
     def _greet(self, identity: bytes, hello: messages.Hello) -> None:
-        """Check the contract; the first one counts for the run.  The welcome waits for a policy."""
-        if hello.schema != messages.SCHEMA:
-            reason = f"wire schema {hello.schema}; this learner speaks {messages.SCHEMA}"
+        """Let a robot in whose contract is the run's; the welcome waits for a policy."""
+        reason = self._objection(hello)
+        if reason is not None:
             self._send(identity, messages.Refused(reason=reason))
             return
+        # A robot that has reconnected has another identity, and its old one will never speak again.
+        stale = [known for known, one in self._sessions.items() if one.run == hello.run]
+        for known in stale:
+            del self._sessions[known]
+        self._sessions[identity] = Session(
+            identity, hello.robot, hello.run, tuple(hello.runs), time.monotonic()
+        )
+
+    def _objection(self, hello: messages.Hello) -> str | None:
+        """Why a robot may not take part; the first contract counts for the run."""
         try:
+            check_name(hello.robot, hello.run)
             contract = decode(hello.contract)
             if self.contract is None:
                 self.open_log(contract)
             else:
-                check(contract, self.contract)
-        except (PolicyError, ContractMismatchError) as error:
-            self._send(identity, messages.Refused(reason=str(error)))
-            return
-        self._waiting[identity] = hello
+                check(self.contract, contract)
+        except (PolicyError, ValueError) as error:
+            return str(error)
+        assert self.contract is not None
+        got, expected = contract.row_layout, self.contract.row_layout
+        return None if got == expected else f"its rows are {got}; this run has {expected}"
 
-    def _welcome_waiting(self) -> None:
+    def _welcome(self) -> None:
+        """Welcome who waits, once there is a policy to act with."""
         policy, log = self.policy, self._log
         if policy is None or log is None:
             return
-        for identity, hello in self._waiting.items():
-            self._sessions[identity] = Session(
-                identity, hello.robot, set(hello.runs), policy.version
-            )
-            welcome = messages.Welcome(
-                expected={run: log.marks.get((hello.robot, run), 0) for run in hello.runs},
-                credit=None if self.allowed_steps is None else 0,
-                version=policy.version,
-                sha256=policy.sha256,
-            )
-            self._send(identity, welcome, policy.file)
-        self._waiting.clear()
+        for session in list(self._sessions.values()):
+            if not session.welcomed:
+                expected = {run: log.marks.get((session.robot, run), 0) for run in session.runs}
+                welcome = messages.Welcome(
+                    expected=expected, version=policy.version, sha256=policy.sha256
+                )
+                session.welcomed = self._send(session.identity, welcome, policy.file)
+                session.sent = policy.version
 
     def _append(self, session: Session, message: messages.Rows, payload: bytes) -> None:
         """Write one chunk; it is acknowledged after the sync."""
@@ -219,12 +275,13 @@ class Service:
         if not self._unsynced or self._log is None:
             return
         self._log.sync()
-        for session, chunk in self._unsynced:
+        for _, chunk in self._unsynced:
             if len(chunk.rows):
                 self.ledger.rows += len(chunk.rows)
                 self._inbox.put(chunk.rows)
-            expected = self._log.marks.get((session.robot, chunk.run), 0)
-            self._send(session.identity, messages.Ack(run=chunk.run, expected=expected))
+        for identity, key in {(one.identity, chunk.key) for one, chunk in self._unsynced}:
+            expected = self._log.marks.get(key, 0)
+            self._send(identity, messages.Ack(run=key[1], expected=expected))
         self._unsynced.clear()
 
     def _part(self, session: Session, bye: messages.Bye) -> None:
@@ -236,56 +293,67 @@ class Service:
         if expected < bye.made:
             self._send(session.identity, messages.Ack(run=bye.run, expected=expected))
             return
-        if bye.current and key not in self.ledger.made:
+        if bye.run == session.run and key not in self.ledger.made:
             self.ledger.ended += 1
         self.ledger.made[key] = bye.made
         self._inbox.wake()
         self._send(session.identity, messages.Farewell(run=bye.run))
 
+    def _forget_silent(self) -> None:
+        """Forget robots that have gone without a word, so that credit is shared by the living."""
+        horizon = time.monotonic() - SILENCE_S
+        for identity, session in list(self._sessions.items()):
+            if session.heard < horizon:
+                del self._sessions[identity]
+
     def _push_policy(self) -> None:
-        """Send the newest policy to every robot that has an older one."""
+        """Send the newest policy to every robot that has an older one and nothing on its way."""
         policy = self.policy
         if policy is None:
             return
-        for session in self._sessions.values():
-            if session.version != policy.version:
-                session.version = policy.version
+        for session in list(self._sessions.values()):
+            busy = session.arrived != session.sent
+            if session.welcomed and not busy and session.sent != policy.version:
                 push = messages.Policy(version=policy.version, sha256=policy.sha256)
-                self._send(session.identity, push, policy.file)
+                if self._send(session.identity, push, policy.file):
+                    session.sent = policy.version
 
     def _push_credit(self) -> None:
-        """Share the allowed steps among the runs that are still going."""
+        """Share the allowed steps among the runs that are going."""
         if self._log is None:
             return
         going = [
-            (session, run)
+            session
             for session in self._sessions.values()
-            for run in session.runs
-            if (session.robot, run) not in self.ledger.made
+            if session.welcomed and session.key not in self.ledger.made
         ]
-        for session, run in going:
-            credit = None
-            if self.allowed_steps is not None:
-                ahead = max(0, self.allowed_steps - self.ledger.rows) // len(going)
-                credit = self._log.marks.get((session.robot, run), 0) + ahead
-            if session.credit.get(run, 0) != credit:
-                session.credit[run] = credit
-                self._send(session.identity, messages.Credit(run=run, credit=credit))
+        credit: dict[tuple[str, str], int] | None = None
+        if self.allowed_steps is not None:
+            marks = {session.key: self._log.marks.get(session.key, 0) for session in going}
+            credit = self._credit.share(self.allowed_steps, rows=self.ledger.rows, marks=marks)
+        for session in going:
+            told = None if credit is None else credit[session.key]
+            if session.credit != told:
+                message = messages.Credit(run=session.run, credit=told)
+                if self._send(session.identity, message):
+                    session.credit = told
 
     def _send(
         self, identity: bytes, message: messages.FromLearner, payload: bytes | None = None
-    ) -> None:
-        """Send without waiting; a robot that does not read asks again when it does."""
+    ) -> bool:
+        """Send without waiting; False when the robot does not read or has gone."""
         try:
             self._socket.send_multipart([identity, *encode(message, payload)], zmq.NOBLOCK)
         except zmq.Again:
-            _log.warning("robot %s does not read; message dropped", identity.hex())
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._sessions.pop(identity, None)
+            return False
+        return True
 
     def _close(self) -> None:
         self._socket.close()
         if self._log is not None:
-            try:
-                self.audit = self._log.audit(self._log.marks | self.ledger.made)
-                self._log.close()
-            except StorageError as error:
-                self.error = self.error or error
+            self._log.close()

@@ -9,7 +9,7 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from robosac.errors import DamagedRecordError, StorageError
+from robosac.errors import DamagedRecordError, LockedError, StorageError
 from robosac.replay.records import MAGIC, MAX_RECORD, Chunk, scan
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LockedFolder:
     """A folder of segment files with one writer at a time; the lock dies with the process."""
 
     def __init__(self, path: Path) -> None:
-        """Make the folder where there is none, and lock it; raises StorageError."""
+        """Make the folder where there is none, and lock it; raises StorageError, LockedError."""
         self.path = path
         with reported(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -47,12 +47,7 @@ class LockedFolder:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._descriptor)
-            raise StorageError(
-                path,
-                got="a folder that another writer holds",
-                expected="one writer",
-                advice="stop the other one first",
-            ) from None
+            raise LockedError(path) from None
 
     def numbers(self, name: re.Pattern[str]) -> list[int]:
         """Return the numbers in the names of the files that match, in order."""

@@ -23,7 +23,7 @@ class Acting(NamedTuple):
 
 
 class Link(abc.ABC):
-    """Called by the control loop once a tick; nothing here waits, except pause() in simulation."""
+    """Called by the control loop; between the first tick and the last only pause() ever waits."""
 
     credit: int | None
     """Rows this run may make; None is no bound."""
@@ -34,8 +34,16 @@ class Link(abc.ABC):
         """The newest checked policy; the loop takes this one reference between ticks."""
 
     @abc.abstractmethod
+    def wait_until_ready(self) -> None:
+        """Wait for a policy and for leave to make rows, before the robot moves at all.
+
+        Returns without either when the run is to stop.  Raises PolicyError when the first policy is
+        refused: there is none to fall back on.
+        """
+
+    @abc.abstractmethod
     def record(self, row: FloatArray) -> None:
-        """Hand over one packed transition; it survives the death of this process."""
+        """Hand over one packed transition; the next one gets the next sequence number."""
 
     @abc.abstractmethod
     def report(self, episode: Episode) -> None:
@@ -47,7 +55,7 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def pause(self) -> None:
-        """Wait for news, because a simulated robot has used up its credit."""
+        """Wait a moment for news, because a simulated robot has used up its credit."""
 
     @abc.abstractmethod
     def finish(self, made: int) -> None:

@@ -46,6 +46,13 @@ class Loop:
 
     def run(self, steps: int, *, stopped: Callable[[], bool]) -> None:
         """Record this many transitions, or fewer when stopped; then wait until they are durable."""
+        self._link.wait_until_ready()
+        if steps and not stopped():
+            self._make(steps, stopped)
+        self._link.finish(self.made)
+
+    def _make(self, steps: int, stopped: Callable[[], bool]) -> None:
+        """Play episodes until there are enough transitions."""
         obs, info = self._env.reset(seed=self._seed)
         tally = Tally()
         while self.made < steps and not stopped():
@@ -59,7 +66,6 @@ class Loop:
                 tally = Tally()
                 if self.made < steps:
                     obs, info = self._env.reset()
-        self._link.finish(self.made)
 
     def _step(
         self, obs: FloatArray, info: dict[str, Any], tally: Tally

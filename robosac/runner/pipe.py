@@ -5,8 +5,10 @@ The kernel holds what was sent: the death of the sender loses nothing, and the s
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+import time
 from collections import deque
 
 _HEAD = struct.Struct("<IB")
@@ -31,7 +33,6 @@ class FramePipe:
     def pair(cls) -> tuple[FramePipe, socket.socket]:
         """Make a pipe; returns this end and the raw socket for the other process."""
         ours, theirs = socket.socketpair()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WRITE_BUFFER)
         return cls(ours), theirs
 
     @property
@@ -49,7 +50,10 @@ class FramePipe:
         self.flush()
 
     def flush(self) -> None:
-        """Hand the kernel what waits; returns at once."""
+        """Hand the kernel what waits; returns at once.
+
+        When the other end is gone, what waits is dropped; receive() tells by `closed`.
+        """
         try:
             while self._outgoing:
                 sent = self._socket.send(self._outgoing[0])
@@ -71,8 +75,21 @@ class FramePipe:
         except BlockingIOError:
             pass
         except ConnectionResetError:
+            # The other end died with frames of ours unread; its own have all been received.
             self.closed = True
         return self._frames()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until frames arrive or the kernel takes what waits, and hand it over."""
+        select.select([self], [self] if self._outgoing else [], [], timeout_s)
+        self.flush()
+
+    def drain(self, timeout_s: float) -> None:
+        """Wait until the kernel has everything, as long as `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while self._outgoing and (left := deadline - time.monotonic()) > 0:
+            select.select([], [self], [], left)
+            self.flush()
 
     def _frames(self) -> list[tuple[int, bytes]]:
         frames, start = [], 0

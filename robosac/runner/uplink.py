@@ -7,63 +7,68 @@ outlives a control loop that is killed, so that nothing recorded is lost.
 from __future__ import annotations
 
 import enum
-import hashlib
 import logging
+import signal
 import socket
+import struct
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import zmq
 
-from robosac.errors import StorageError, WireError
+from robosac.errors import LockedError, PolicyError, StorageError, WireError
 from robosac.replay import RowLayout
 from robosac.runner.pipe import FramePipe
+from robosac.runner.policy_store import PolicyStore
 from robosac.runner.spool import Spool
+from robosac.runner.stream import Stream
 from robosac.wire import messages
 from robosac.wire.messages import encode
 from robosac.wire.sockets import connect_robot
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _log = logging.getLogger(__name__)
 _POLL_MS = 20
-_CHUNK_ROWS = 256
-_WINDOW_ROWS = 4096
-_HELLO_S = 1.0
+_RECORD_ROWS = 256
+_TOUCH_S = 1.0
 _SILENCE_S = 3.0
-_STALL_S = 2.0
 _GRACE_S = 2.0
+_DRAIN_S = 1.0
 
 
 class ToUplink(enum.IntEnum):
     """Frames from the control loop."""
 
     ROW = 1
+    """A sequence number (NUMBER) and a packed row."""
     EPISODE = 2
+    """An Episode message, encoded for the wire."""
     FINISH = 3
+    """How many rows the run made (NUMBER)."""
 
 
 class FromUplink(enum.IntEnum):
     """Frames to the control loop."""
 
-    POLICY = 1
-    CREDIT = 2
-    REFUSED = 3
-    FAREWELL = 4
-    FAILED = 5
+    SPOOLED = 1
+    """Rows below this sequence number (NUMBER) are in the spool."""
+    POLICY = 2
+    """A PolicyFile."""
+    BAD_POLICY = 3
+    """Why a policy that arrived was dropped."""
+    CREDIT = 4
+    """Rows that the run may make, MessagePack; nil is no bound."""
+    REFUSED = 5
+    """Why the learner does not want this robot."""
+    FAREWELL = 6
+    """Every row of the run is durable at the learner, and those of earlier runs are."""
+    FAILED = 7
+    """Why the uplink has given up."""
 
 
-class PolicyFile(msgspec.Struct, frozen=True):
-    """Where a policy that has arrived lies."""
-
-    version: int
-    path: str
+NUMBER = struct.Struct("<Q")
 
 
 class UplinkConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,89 +86,103 @@ class UplinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     layout: RowLayout
 
 
-@dataclass(slots=True)
-class Stream:
-    """One run on its way to the learner."""
-
-    spool: Spool
-    sent: int
-    """Sequence number of the next row to send."""
-    made: int | None = None
-    """Rows the run made, once it is over."""
-    done: bool = False
-    moved: float = 0.0
-    """When the learner last made something of it durable."""
-
-
 class Uplink:
     """Moves rows from pipe to spool to learner, and policies the other way."""
 
-    def __init__(self, config: UplinkConfig) -> None:
+    def __init__(self, config: UplinkConfig, pipe: FramePipe) -> None:
         """Open the spool of this run and those that earlier runs left behind."""
-        self._config = config
-        self._pipe = FramePipe(socket.socket(fileno=config.pipe))
+        self._config, self._pipe = config, pipe
+        folder = Path(config.folder)
+        self._policies = PolicyStore(folder / "policy", config.run)
+        self._streams = self._open_streams(folder / "spool")
+        self._current = self._streams[config.run]
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = connect_robot(self._context, config.endpoint)
-        spools = Path(config.folder) / "spool"
-        earlier = [run for robot, run in Spool.leftovers(spools) if robot == config.robot]
-        self._streams = {run: self._open(spools, run) for run in [*earlier, config.run]}
-        for run in earlier:
-            self._streams[run].made = self._streams[run].spool.end
-        self._welcomed = False
-        self._said_hello = self._heard = -1e9
-        self._deadline: float | None = None
+        self._welcomed = self._refused = False
+        self._policy_seen = 0
+        self._touched = self._heard = -_TOUCH_S
+        self._gone_since: float | None = None
 
     def run(self) -> None:
-        """Work until the control loop is gone and everything is durable, or time is up."""
+        """Work until the control loop is gone and everything is durable, or nothing moves.
+
+        Raises StorageError.
+        """
+        self._tell_spooled()
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._pipe.fileno(), zmq.POLLIN)
-        while not self._over():
-            ready = dict(poller.poll(_POLL_MS))
-            if self._pipe.fileno() in ready:
-                self._take_from_loop()
-                if self._pipe.closed:
-                    poller.unregister(self._pipe.fileno())
-            self._take_from_learner()
-            self._keep_in_touch()
-            if self._welcomed:
-                self._send_rows()
-            self._pipe.flush()
-        self._close()
+        try:
+            while not self._over():
+                ready = dict(poller.poll(_POLL_MS))
+                if self._pipe.fileno() in ready:
+                    self._take_from_loop()
+                    if self._pipe.closed:
+                        poller.unregister(self._pipe.fileno())
+                self._take_from_learner()
+                self._keep_in_touch()
+                if self._welcomed:
+                    self._send_rows()
+                self._pipe.flush()
+        finally:
+            self._close()
 
-    def _open(self, spools: Path, run: str) -> Stream:
+    def _open_streams(self, spools: Path) -> dict[str, Stream]:
+        """Earlier runs first, so that rows arrive in the order in which they were made."""
         config = self._config
-        spool = Spool(spools, config.layout, robot=config.robot, run=run)
-        return Stream(spool, sent=spool.oldest)
+        streams = {}
+        for robot, run in Spool.leftovers(spools):
+            if robot == config.robot and run != config.run:
+                try:
+                    spool = Spool(spools, config.layout, robot=robot, run=run)
+                except LockedError:
+                    continue  # the uplink of that run is still delivering it
+                streams[run] = Stream(spool, made=spool.end)
+        streams[config.run] = Stream(
+            Spool(spools, config.layout, robot=config.robot, run=config.run)
+        )
+        return streams
 
     def _over(self) -> bool:
         """Whether there is nothing left to do, or nobody left to do it for."""
         if not self._pipe.closed:
             return False
-        if all(stream.done for stream in self._streams.values()):
+        if self._refused or all(stream.done for stream in self._streams.values()):
             return True
-        if self._deadline is None:
-            self._deadline = time.monotonic() + _GRACE_S
-        return time.monotonic() > self._deadline
+        now = time.monotonic()
+        if self._gone_since is None:
+            self._gone_since = now
+        moved = max(stream.acknowledged_at for stream in self._streams.values())
+        return now - max(self._gone_since, moved) > _GRACE_S
 
     def _take_from_loop(self) -> None:
         """Spool the rows that have come; pass on the rest."""
         rows = []
         for kind, payload in self._pipe.receive():
             if kind == ToUplink.ROW:
-                rows.append(np.frombuffer(payload, np.float32))
-            elif kind == ToUplink.EPISODE:
+                rows.append(payload)
+            elif kind == ToUplink.EPISODE and self._welcomed:
                 self._send_frames([payload])
             elif kind == ToUplink.FINISH:
-                self._current.made = int.from_bytes(payload, "little")
-        if rows:
-            self._current.spool.append(np.stack(rows))
+                (self._current.made,) = NUMBER.unpack(payload)
+        self._spool(rows)
         if self._pipe.closed and self._current.made is None:
             self._current.made = self._current.spool.end
 
-    @property
-    def _current(self) -> Stream:
-        return self._streams[self._config.run]
+    def _spool(self, rows: list[bytes]) -> None:
+        """Append what the spool does not have: a restarted uplink is sent some rows again."""
+        spool = self._current.spool
+        known = sum(NUMBER.unpack_from(row)[0] < spool.end for row in rows)
+        for start in range(known, len(rows), _RECORD_ROWS):
+            record = rows[start : start + _RECORD_ROWS]
+            assert NUMBER.unpack_from(record[0])[0] == spool.end
+            packed = [np.frombuffer(row, np.float32, offset=NUMBER.size) for row in record]
+            spool.append(np.stack(packed))
+        if rows:
+            self._tell_spooled()
+
+    def _tell_spooled(self) -> None:
+        self._pipe.send(FromUplink.SPOOLED, NUMBER.pack(self._current.spool.end))
 
     def _take_from_learner(self) -> None:
         while True:
@@ -174,139 +193,97 @@ class Uplink:
             self._heard = time.monotonic()
             try:
                 message, payload = messages.decode_from_learner(frames)
-                self._handle(message, payload)
             except WireError as error:
                 _log.warning("message dropped: %s", error)
+            else:
+                self._handle(message, payload)
 
     def _handle(self, message: messages.FromLearner, payload: bytes) -> None:
         match message:
             case messages.Welcome():
                 self._welcomed = True
-                for run, expected in message.expected.items():
-                    self._acknowledge(run, expected)
-                    self._streams[run].sent = max(expected, self._streams[run].spool.oldest)
-                self._credit(message.credit)
-                self._receive_policy(message.version, message.sha256, payload)
+                for run, stream in self._streams.items():
+                    stream.begin(message.expected.get(run, 0))
+                self._receive_policy(message, payload)
             case messages.Policy():
-                self._receive_policy(message.version, message.sha256, payload)
-            case messages.Ack():
-                self._acknowledge(message.run, message.expected)
+                self._receive_policy(message, payload)
+            case messages.Ack() | messages.Farewell():
+                self._advance(message)
             case messages.Credit() if message.run == self._config.run:
-                self._credit(message.credit)
-            case messages.Farewell():
-                self._finish(message.run)
+                self._pipe.send(FromUplink.CREDIT, msgspec.msgpack.encode(message.credit))
             case messages.Unknown():
                 self._welcomed = False
-                self._said_hello = -1e9
+                self._touched = -_TOUCH_S
             case messages.Refused():
+                self._refused = True
                 self._pipe.send(FromUplink.REFUSED, message.reason.encode())
             case _:
                 pass
 
-    def _acknowledge(self, run: str, expected: int) -> None:
-        """Forget what is durable."""
-        stream = self._streams.get(run)
-        if stream is None or stream.done or expected <= stream.spool.oldest:
+    def _advance(self, message: messages.Ack | messages.Farewell) -> None:
+        """Let go of what the learner has made durable."""
+        stream = self._streams.get(message.run)
+        if stream is None:
             return
-        stream.spool.forget(expected)
-        stream.sent = max(stream.sent, expected)
-        stream.moved = time.monotonic()
-
-    def _receive_policy(self, version: int, sha256: str, file: bytes) -> None:
-        """Store a policy whose digest is right and tell the control loop where."""
-        if hashlib.sha256(file).hexdigest() != sha256:
-            _log.warning("policy %d dropped: its digest is wrong", version)
-            return
-        folder = Path(self._config.folder) / "policy"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"policy-{version:09d}.onnx"
-        draft = path.with_suffix(".draft")
-        draft.write_bytes(file)
-        draft.replace(path)
-        for old in sorted(folder.glob("policy-*.onnx"))[:-3]:
-            old.unlink()
-        self._pipe.send(
-            FromUplink.POLICY, msgspec.msgpack.encode(PolicyFile(version=version, path=str(path)))
-        )
-
-    def _credit(self, credit: int | None) -> None:
-        self._pipe.send(FromUplink.CREDIT, msgspec.msgpack.encode(credit))
-
-    def _finish(self, run: str) -> None:
-        """Let go of a run whose rows are all durable."""
-        stream = self._streams.get(run)
-        if stream is None or stream.done:
-            return
-        stream.done = True
-        stream.spool.forget(stream.spool.end)
-        stream.spool.remove()
-        if run == self._config.run:
+        if isinstance(message, messages.Ack):
+            stream.acknowledge(message.expected)
+        elif stream.finish() and stream is self._current:
             self._pipe.send(FromUplink.FAREWELL)
 
+    def _receive_policy(self, message: messages.Welcome | messages.Policy, file: bytes) -> None:
+        """Store a policy whose digest is right and tell the control loop where."""
+        self._policy_seen = message.version
+        try:
+            kept = self._policies.keep(file, version=message.version, sha256=message.sha256)
+        except PolicyError as error:
+            self._pipe.send(FromUplink.BAD_POLICY, str(error).encode())
+        else:
+            self._pipe.send(FromUplink.POLICY, msgspec.msgpack.encode(kept))
+        self._send(messages.Ping(policy=self._policy_seen))
+
     def _keep_in_touch(self) -> None:
-        """Say hello until welcomed; ping when it has been quiet; start again after a silence."""
+        """Say hello until welcomed; ping afterwards; start again after a silence."""
         now = time.monotonic()
         if self._welcomed and now - self._heard > _SILENCE_S:
             self._welcomed = False
-        if now - self._said_hello < _HELLO_S:
+        if now - self._touched < _TOUCH_S:
             return
-        self._said_hello = now
+        self._touched = now
         if self._welcomed:
-            self._send(messages.Ping())
-            self._send_byes()
-            self._send_again(now)
-            return
-        streams = {run: stream for run, stream in self._streams.items() if not stream.done}
-        self._send(
-            messages.Hello(
-                robot=self._config.robot,
-                runs={run: stream.spool.oldest for run, stream in streams.items()},
-                contract=self._config.contract.encode(),
-            )
+            self._send(messages.Ping(policy=self._policy_seen))
+            for stream in self._streams.values():
+                stream.go_back()
+        else:
+            self._send(self._hello())
+
+    def _hello(self) -> messages.Hello:
+        config = self._config
+        waiting = {run: stream for run, stream in self._streams.items() if not stream.done}
+        return messages.Hello(
+            robot=config.robot,
+            run=config.run,
+            runs={run: stream.spool.oldest for run, stream in waiting.items()},
+            contract=config.contract.encode(),
         )
 
     def _send_rows(self) -> None:
-        """Send what is new, oldest run first, no further than the window beyond what is durable."""
-        for run, stream in self._streams.items():
-            if stream.done:
-                continue
-            if not self._send_stream(run, stream):
-                return
-            if stream.made is not None and stream.sent >= stream.made and not stream.spool.pending:
-                self._send_byes()
+        """Send what is new, oldest run first, and goodbye for every run that is over.
 
-    def _send_stream(self, run: str, stream: Stream) -> bool:
-        """Send chunks of one run; False when the socket takes no more for now."""
-        spool = stream.spool
-        while stream.sent < min(spool.end, spool.oldest + _WINDOW_ROWS):
-            chunk = spool.read(stream.sent, _CHUNK_ROWS)
-            message = messages.Rows(run=run, first=chunk.first, oldest=spool.oldest)
-            if not self._send(message, chunk.rows.tobytes()):
-                return False
-            stream.sent = chunk.end
-        return True
-
-    def _send_again(self, now: float) -> None:
-        """Go back to the first row that is not durable when acknowledgements have stopped.
-
-        ZeroMQ drops what was in flight when a connection breaks; the learner drops what it has.
+        The present run ends last: with its farewell nothing of this robot is left behind.
         """
-        for stream in self._streams.values():
-            if stream.spool.pending and now - stream.moved > _STALL_S:
-                stream.sent = stream.spool.oldest
-                stream.moved = now
-
-    def _send_byes(self) -> None:
-        """Say of every finished run that it is; the learner answers when all is durable."""
-        for run, stream in self._finished():
-            self._send(
-                messages.Bye(run=run, made=stream.made or 0, current=run == self._config.run)
-            )
-
-    def _finished(self) -> Iterator[tuple[str, Stream]]:
         for run, stream in self._streams.items():
-            if stream.made is not None and not stream.done and not stream.spool.pending:
-                yield run, stream
+            while (chunk := stream.next_chunk()) is not None:
+                message = messages.Rows(run=run, first=chunk.first, oldest=stream.spool.oldest)
+                if not self._send(message, chunk.rows.tobytes()):
+                    return
+                stream.note_sent(chunk)
+            if run == self._config.run and not self._earlier_done():
+                continue
+            if (bye := stream.bye(run)) is not None:
+                self._send(bye)
+
+    def _earlier_done(self) -> bool:
+        return all(stream.done for stream in self._streams.values() if stream is not self._current)
 
     def _send(self, message: messages.FromRobot, payload: bytes | None = None) -> bool:
         return self._send_frames(encode(message, payload))
@@ -320,22 +297,32 @@ class Uplink:
         return True
 
     def _close(self) -> None:
-        for stream in self._streams.values():
-            stream.spool.close()
         self._socket.close()
         self._context.term()
-        self._pipe.close()
+        for stream in self._streams.values():
+            stream.spool.close()
 
 
 def main(argument: str) -> int:
-    """Run the process; trouble with the disk is told to the control loop."""
+    """Run the process; trouble with the disk is told to the control loop.
+
+    It ends by itself when the control loop is gone; a signal to the whole service must not cut off
+    the delivery of what was recorded.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(format="uplink: %(message)s")
     config = msgspec.json.decode(argument, type=UplinkConfig)
+    pipe = FramePipe(socket.socket(fileno=config.pipe))
     try:
-        Uplink(config).run()
+        Uplink(config, pipe).run()
     except StorageError as error:
-        pipe = FramePipe(socket.socket(fileno=config.pipe))
+        _log.error("%s", error)
         pipe.send(FromUplink.FAILED, str(error).encode())
+        pipe.drain(_DRAIN_S)
         return 2
+    finally:
+        pipe.close()
     return 0
 
 

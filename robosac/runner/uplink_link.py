@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import select
+import logging
 import subprocess
 import sys
-import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from robosac.errors import PolicyError, WireError
-from robosac.policy import OnnxPolicy
 from robosac.policy.contract import encode
 from robosac.runner.link import Acting, Link
 from robosac.runner.pipe import FramePipe
-from robosac.runner.uplink import FromUplink, PolicyFile, ToUplink, UplinkConfig
+from robosac.runner.policy_check import PolicyChecker
+from robosac.runner.policy_store import PolicyFile
+from robosac.runner.uplink import NUMBER, FromUplink, ToUplink, UplinkConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +31,20 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
+_log = logging.getLogger(__name__)
 _WAIT_S = 0.2
+_CLOSE_S = 10.0
+_RESTARTS = 3
+_UNSPOOLED_MAX = 100_000
 _encoder = msgspec.msgpack.Encoder()
 
 
 class UplinkLink(Link):
-    """Starts the uplink process and talks to it through a pipe that never blocks."""
+    """Starts the uplink process and talks to it through a pipe that never blocks.
+
+    A row is kept here until the uplink has it in its spool, so that an uplink that dies can be
+    replaced by another, which is sent what the first one had not written.
+    """
 
     def __init__(
         self,
@@ -49,15 +57,10 @@ class UplinkLink(Link):
         stopped: Callable[[], bool],
     ) -> None:
         """Start the process; `stopped` tells whether waiting has become pointless."""
-        self._pipe, theirs = FramePipe.pair()
-        self._contract, self._stopped = contract, stopped
         self.credit = 0
-        self.refused_policies = 0
-        self._acting: Acting | None = None
-        self._done = False
-        self._arrived: queue.SimpleQueue[PolicyFile] = queue.SimpleQueue()
-        config = UplinkConfig(
-            pipe=theirs.fileno(),
+        self._stopped = stopped
+        self._config = UplinkConfig(
+            pipe=-1,
             endpoint=endpoint,
             robot=robot,
             run=run,
@@ -65,6 +68,111 @@ class UplinkLink(Link):
             contract=encode(contract).decode(),
             layout=contract.row_layout,
         )
+        self._recorded = 0
+        self._unspooled: deque[bytes] = deque()
+        self._made: int | None = None
+        self._done = False
+        self._deaths = 0
+        self._checker = PolicyChecker(contract)
+        self._start()
+
+    @property
+    def acting(self) -> Acting:
+        """The newest checked policy; there is one after wait_until_ready()."""
+        assert self._checker.acting is not None
+        return self._checker.acting
+
+    @property
+    def refused_policies(self) -> int:
+        """Policies that arrived and were not allowed to act."""
+        return self._checker.refused
+
+    def wait_until_ready(self) -> None:
+        """Wait for the first policy and the first credit; raises PolicyError, WireError."""
+        while (self._checker.acting is None or self.credit == 0) and not self._stopped():
+            if self._checker.acting is None and self._checker.refused:
+                raise PolicyError(f"first policy refused: {self._checker.reason}")
+            self.pause()
+
+    def record(self, row: FloatArray) -> None:
+        """Hand one row to the kernel; what it cannot take now goes with the next tick."""
+        payload = NUMBER.pack(self._recorded) + row.tobytes()
+        self._recorded += 1
+        self._unspooled.append(payload)
+        self._pipe.send(ToUplink.ROW, payload)
+
+    def report(self, episode: Episode) -> None:
+        """Pass an episode on, already encoded for the wire."""
+        self._pipe.send(ToUplink.EPISODE, _encoder.encode(episode))
+
+    def poll(self) -> None:
+        """Take in frames.
+
+        Raises WireError when the learner refuses this robot, and when the uplink cannot go on.
+        """
+        for kind, payload in self._pipe.receive():
+            self._handle(FromUplink(kind), payload)
+        if self._pipe.closed and not self._done:
+            self._replace_uplink()
+        if len(self._unspooled) > _UNSPOOLED_MAX:
+            raise WireError(
+                f"uplink process takes no rows, {len(self._unspooled)} wait; expected it to write "
+                "them to its spool; see what holds it up, then run again with --resume"
+            )
+
+    def pause(self) -> None:
+        """Wait for a frame or a short while."""
+        self._pipe.wait(_WAIT_S)
+        self.poll()
+
+    def finish(self, made: int) -> None:
+        """Wait until everything is durable, or until stopped: the spool keeps the rest."""
+        self._made = made
+        self._pipe.send(ToUplink.FINISH, NUMBER.pack(made))
+        while not self._done and not self._stopped():
+            self.pause()
+
+    def close(self) -> None:
+        """Wait until the uplink has every row in its spool, and let it finish on its own.
+
+        May be called any number of times.  Raises WireError when rows could not be kept.
+        """
+        try:
+            deadline = time.monotonic() + _CLOSE_S
+            while self._unspooled and not self._done and time.monotonic() < deadline:
+                self.pause()
+        finally:
+            self._checker.close()
+            self._pipe.close()
+            self._wait_for_exit()
+
+    def _handle(self, kind: FromUplink, payload: bytes) -> None:
+        match kind:
+            case FromUplink.SPOOLED:
+                (end,) = NUMBER.unpack(payload)
+                while self._unspooled and self._recorded - len(self._unspooled) < end:
+                    self._unspooled.popleft()
+            case FromUplink.POLICY:
+                self._checker.put(msgspec.msgpack.decode(payload, type=PolicyFile))
+            case FromUplink.BAD_POLICY:
+                self._checker.refuse(payload.decode())
+            case FromUplink.CREDIT:
+                self.credit = msgspec.msgpack.decode(payload)
+            case FromUplink.FAREWELL:
+                self._done = True
+            case FromUplink.REFUSED:
+                raise WireError(f"learner refuses this robot: {payload.decode()}")
+            case FromUplink.FAILED:
+                raise self._give_up(payload.decode())
+
+    def _start(self) -> None:
+        """Start a process on a new pipe.
+
+        It inherits standard output, so that whoever reads this process's output sees its end only
+        when the uplink has ended as well.
+        """
+        self._pipe, theirs = FramePipe.pair()
+        config = msgspec.structs.replace(self._config, pipe=theirs.fileno())
         command = [
             sys.executable,
             "-m",
@@ -75,76 +183,32 @@ class UplinkLink(Link):
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
         )
         theirs.close()
-        threading.Thread(target=self._check_policies, name="policies", daemon=True).start()
 
-    @property
-    def acting(self) -> Acting:
-        """The newest checked policy; waits for the first one."""
-        while self._acting is None:
-            self.pause()
-        return self._acting
-
-    def record(self, row: FloatArray) -> None:
-        """Hand one row to the kernel; what it cannot take now goes with the next tick."""
-        self._pipe.send(ToUplink.ROW, row.tobytes())
-
-    def report(self, episode: Episode) -> None:
-        """Pass an episode on, already encoded for the wire."""
-        self._pipe.send(ToUplink.EPISODE, _encoder.encode(episode))
-
-    def poll(self) -> None:
-        """Take in frames; raises WireError when the learner refuses or the uplink has died."""
-        for kind, payload in self._pipe.receive():
-            if kind == FromUplink.POLICY:
-                self._arrived.put(msgspec.msgpack.decode(payload, type=PolicyFile))
-            elif kind == FromUplink.CREDIT:
-                self.credit = msgspec.msgpack.decode(payload)
-            elif kind == FromUplink.REFUSED:
-                raise WireError(f"learner refuses this robot: {payload.decode()}")
-            elif kind == FromUplink.FAREWELL:
-                self._done = True
-            elif kind == FromUplink.FAILED:
-                raise WireError(f"uplink has failed: {payload.decode()}")
-        if self._pipe.closed and not self._done:
-            raise WireError("uplink process has died; run again with --resume")
-
-    def pause(self) -> None:
-        """Wait for a frame or a short while."""
-        if self._stopped():
-            raise StoppedError
-        select.select([self._pipe], [self._pipe] if self._pipe.unsent else [], [], _WAIT_S)
-        self._pipe.flush()
-        self.poll()
-
-    def finish(self, made: int) -> None:
-        """Wait until everything is durable, or until stopped: the spool keeps the rest."""
-        self._pipe.send(ToUplink.FINISH, made.to_bytes(8, "little"))
-        while not self._done and not self._stopped():
-            self.pause()
-        self.close()
-
-    def close(self) -> None:
-        """Let the uplink finish on its own: it drains the pipe first."""
-        while self._pipe.unsent:
-            select.select([], [self._pipe], [], _WAIT_S)
-            self._pipe.flush()
+    def _replace_uplink(self) -> None:
+        """Start another uplink in place of one that has died, and send what that one may lack."""
+        code = self._process.wait()
+        self._deaths += 1
         self._pipe.close()
-        self._process.wait()
+        if self._deaths > _RESTARTS:
+            raise self._give_up(
+                f"uplink process has died {self._deaths} times, last with exit code {code}; "
+                "expected it to outlive this one; see the log of this run"
+            )
+        _log.warning("uplink process has died with exit code %d; starting another", code)
+        self._start()
+        for payload in self._unspooled:
+            self._pipe.send(ToUplink.ROW, payload)
+        if self._made is not None:
+            self._pipe.send(ToUplink.FINISH, NUMBER.pack(self._made))
 
-    def _check_policies(self) -> None:
-        """Load and check every policy off the control thread; only a good one replaces the old."""
-        os.nice(5)
-        while True:
-            arrived = self._arrived.get()
-            while not self._arrived.empty():
-                arrived = self._arrived.get()
-            try:
-                policy = OnnxPolicy.load(arrived.path, here=self._contract)
-            except PolicyError:
-                self.refused_policies += 1
-            else:
-                self._acting = Acting(policy, arrived.version)
+    def _give_up(self, reason: str) -> WireError:
+        """Say why, and how many rows nobody has: there is no uplink left to wait for."""
+        lost = len(self._unspooled)
+        self._unspooled.clear()
+        return WireError(f"{reason} ({lost} rows were not kept)")
 
-
-class StoppedError(Exception):
-    """The parent asked to stop while the control loop was waiting."""
+    def _wait_for_exit(self) -> None:
+        try:
+            self._process.wait(_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            _log.warning("uplink process %d is still delivering", self._process.pid)

@@ -1,7 +1,15 @@
 """Every message between robot and learner, and how it lies in ZeroMQ frames.
 
 A message is one MessagePack frame (a tagged msgspec struct), followed by one raw frame when it
-carries rows (float32, C order) or a policy file.  Nothing is ever unpickled.
+carries rows (float32, little-endian, C order) or a policy file.  Nothing is ever unpickled.
+
+    robot                                learner
+    Hello        who I am                Welcome, Refused    where to go on, the policy; or why not
+    Rows         what happened           Ack                 what is durable
+    Episode      how it went             Credit              how far a simulated robot may go
+    Ping         still here              Pong, Policy        still here; a newer policy
+    Bye          that was all            Farewell            all of it is durable
+                                         Unknown             say hello first
 """
 
 from __future__ import annotations
@@ -14,12 +22,15 @@ from robosac.errors import WireError
 
 SCHEMA = 1
 """Version of the messages; peers of another version refuse each other."""
-FRAME_MAX = 64 * 2**20
-"""Largest frame that is accepted, bytes."""
+ROBOT_FRAME_MAX = 16 * 2**20
+"""Largest frame that a learner accepts, bytes: a chunk of rows or a contract."""
+LEARNER_FRAME_MAX = 64 * 2**20
+"""Largest frame that a robot accepts, bytes: a policy."""
 
 T = TypeVar("T")
 
 _Run = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
@@ -31,6 +42,8 @@ class Hello(_Message):
     """Robot: who I am, what my policy must fit, and which runs I still have rows of."""
 
     robot: str
+    run: _Run
+    """The run that this process makes; the others were left behind by earlier ones."""
     runs: dict[_Run, _Count]
     """Oldest sequence number that the spool still has, by run."""
     contract: bytes
@@ -54,7 +67,7 @@ class Episode(_Message):
     end: _Count
     """Sequence number after its last row."""
     return_: float
-    length: int
+    length: _Count
     fell: bool | None = None
     speed_mps: float | None = None
     rewards: dict[str, float] = {}
@@ -64,14 +77,15 @@ class Episode(_Message):
 class Ping(_Message):
     """Robot: still here, and waiting for the same word."""
 
+    policy: _Count = 0
+    """Version of the newest policy that has arrived; the learner sends no other before this."""
+
 
 class Bye(_Message):
     """Robot: no more rows will be made in this run."""
 
     run: _Run
     made: _Count
-    current: bool
-    """Whether it is the run of this process, not one that an earlier process left behind."""
     """Rows the run made in all."""
 
 
@@ -79,10 +93,8 @@ class Welcome(_Message):
     """Learner: send from these sequence numbers on; the next frame is the current policy."""
 
     expected: dict[_Run, _Count]
-    credit: _Count | None
-    version: int
-    sha256: str
-    schema: int = SCHEMA
+    version: _Count
+    sha256: _Sha256
 
 
 class Refused(_Message):
@@ -112,8 +124,8 @@ class Credit(_Message):
 class Policy(_Message):
     """Learner: a newer policy; the next frame is the file."""
 
-    version: int
-    sha256: str
+    version: _Count
+    sha256: _Sha256
 
 
 class Pong(_Message):
@@ -131,9 +143,17 @@ FromLearner = Welcome | Refused | Unknown | Ack | Credit | Policy | Pong | Farew
 CARRIES_FRAME = (Rows, Welcome, Policy)
 _WITH_PAYLOAD = 2
 
+
+class _AnyHello(msgspec.Struct, tag="Hello"):
+    """What a greeting of any version has."""
+
+    schema: int
+
+
 _encoder = msgspec.msgpack.Encoder()
 _from_robot = msgspec.msgpack.Decoder(FromRobot)
 _from_learner = msgspec.msgpack.Decoder(FromLearner)
+_any_hello = msgspec.msgpack.Decoder(_AnyHello)
 
 
 def encode(message: FromRobot | FromLearner, payload: bytes | None = None) -> list[bytes]:
@@ -152,6 +172,15 @@ def decode_from_learner(frames: list[bytes]) -> tuple[FromLearner, bytes]:
     return _decode(frames, _from_learner)
 
 
+def foreign_schema(frames: list[bytes]) -> int | None:
+    """Version of a greeting that is not of ours; None for everything else."""
+    try:
+        schema = _any_hello.decode(frames[0]).schema if frames else SCHEMA
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if schema == SCHEMA else schema
+
+
 def _decode(frames: list[bytes], decoder: msgspec.msgpack.Decoder[T]) -> tuple[T, bytes]:
     if len(frames) not in (1, _WITH_PAYLOAD):
         raise WireError(f"message of {len(frames)} frames; expected one or two")
@@ -160,5 +189,8 @@ def _decode(frames: list[bytes], decoder: msgspec.msgpack.Decoder[T]) -> tuple[T
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"message cannot be read ({error}); expected schema {SCHEMA}") from None
     if isinstance(message, CARRIES_FRAME) != (len(frames) == _WITH_PAYLOAD):
-        raise WireError(f"{type(message).__name__} with {len(frames)} frames")
+        expected = _WITH_PAYLOAD if isinstance(message, CARRIES_FRAME) else 1
+        raise WireError(
+            f"{type(message).__name__} message of {len(frames)} frames; expected {expected}"
+        )
     return message, frames[1] if len(frames) > 1 else b""
