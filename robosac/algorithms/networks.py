@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the field's name for it
 from torch import Tensor, nn
 
+from robosac.algorithms.dense import Dense
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,11 +44,8 @@ class Actor(nn.Module):
         """Build a ReLU network whose first actions are centred, with this standard deviation."""
         super().__init__()
         sizes = [obs, *hidden]
-        layers: list[nn.Module] = []
-        for width, following in pairwise(sizes):
-            layers += [nn.Linear(width, following), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers)
-        self.head = nn.Linear(sizes[-1], 2 * action)
+        self.trunk = nn.Sequential(*(Dense(*pair, relu=True) for pair in pairwise(sizes)))
+        self.head = Dense(sizes[-1], 2 * action)
         self.log_std_bounds = log_std
         with torch.no_grad():
             self.head.weight.mul_(0.01)
@@ -82,55 +81,31 @@ def _inverse_squash(value: float, low: float, high: float) -> float:
     return math.atanh(2 * (value - low) / (high - low) - 1)
 
 
-class EnsembleLinear(nn.Module):
-    """One linear layer of N networks at once: (N, B, in) or (B, in) to (N, B, out)."""
+class Critics(nn.ModuleList):
+    """N independent Q functions.
 
-    def __init__(self, members: int, inputs: int, outputs: int) -> None:
-        """Draw weights as nn.Linear does."""
-        super().__init__()
-        bound = 1 / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply every member's layer to its own row of the ensemble."""
-        if x.dim() == 2:  # noqa: PLR2004 -- a batch shared by all members
-            x = x.expand(self.weight.shape[0], *x.shape)
-        return torch.baddbmm(self.bias, x, self.weight)
-
-
-class EnsembleLayerNorm(nn.Module):
-    """Layer normalisation with a scale and shift per member."""
-
-    def __init__(self, members: int, width: int) -> None:
-        """Start as the identity after normalising."""
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(members, 1, width))
-        self.bias = nn.Parameter(torch.zeros(members, 1, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis of (N, B, width)."""
-        return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)
-
-
-class Critics(nn.Module):
-    """N independent Q functions evaluated as one."""
+    They are evaluated one after another: a product of the size of one member already fills a
+    processor, and torch's batched products are no faster.
+    """
 
     def __init__(
         self, inputs: int, *, members: int, hidden: Sequence[int], layer_norm: bool
     ) -> None:
         """Build ReLU networks from `inputs` numbers to one value."""
-        super().__init__()
         sizes = [inputs, *hidden]
-        layers: list[nn.Module] = []
-        for width, following in pairwise(sizes):
-            layers.append(EnsembleLinear(members, width, following))
-            if layer_norm:
-                layers.append(EnsembleLayerNorm(members, following))
-            layers.append(nn.ReLU())
-        self.layers = nn.Sequential(*layers, EnsembleLinear(members, sizes[-1], 1))
+        super().__init__(_value_network(sizes, layer_norm=layer_norm) for _ in range(members))
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """Values (N, B) of the pairs (B, O) and (B, A)."""
-        values: Tensor = self.layers(torch.cat((obs, action), dim=-1))
-        return values.squeeze(-1)
+        pair = torch.cat((obs, action), dim=-1)
+        return torch.stack([member(pair).squeeze(-1) for member in self])
+
+
+def _value_network(sizes: Sequence[int], *, layer_norm: bool) -> nn.Sequential:
+    """One Q function: dense layers, each normalised before its ReLU on request."""
+    layers: list[nn.Module] = []
+    for width, following in pairwise(sizes):
+        layers.append(Dense(width, following, relu=not layer_norm))
+        if layer_norm:
+            layers += [nn.LayerNorm(following), nn.ReLU()]
+    return nn.Sequential(*layers, Dense(sizes[-1], 1))

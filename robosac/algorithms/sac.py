@@ -1,17 +1,20 @@
-"""Soft actor-critic with twin critics and a learned temperature.
+"""Soft actor-critic with an ensemble of critics and a learned temperature.
 
 Haarnoja et al. 2018, arXiv 1812.05905, algorithm 1.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robosac.algorithms.adam import Adam
 from robosac.algorithms.losses import actor_loss, critic_loss, soft_target, temperature_loss
 from robosac.algorithms.networks import Actor, Critics
 
@@ -39,26 +42,30 @@ class SAC:
     def __init__(self, config: SACConfig, *, obs: int, extra: int, action: int, seed: int) -> None:
         """Build everything from one seed: `obs` numbers for the actor, `extra` more for critics."""
         self.config = config
-        self.generator = torch.Generator().manual_seed(seed)
+        weights, noise = (int(child) for child in np.random.SeedSequence(seed).generate_state(2))
+        self.generator = torch.Generator().manual_seed(noise)
         self.target_entropy = -config.target_entropy_scale * action
-        with _seeded(seed):
-            bounds = (config.log_std_min, config.log_std_max)
+        with _seeded(weights):
             self.actor = Actor(
-                obs, action, hidden=config.hidden, log_std=bounds, initial_std=config.initial_std
+                obs,
+                action,
+                hidden=config.hidden,
+                log_std=(config.log_std_min, config.log_std_max),
+                initial_std=config.initial_std,
             )
-            shape = {"members": config.critics, "hidden": config.hidden}
-            inputs = obs + extra + action
-            self.critics = Critics(inputs, layer_norm=config.layer_norm, **shape)  # type: ignore[arg-type]
-            self.targets = Critics(inputs, layer_norm=config.layer_norm, **shape)  # type: ignore[arg-type]
-        self.targets.load_state_dict(self.critics.state_dict())
-        self.targets.requires_grad_(requires_grad=False)
+            self.critics = Critics(
+                obs + extra + action,
+                members=config.critics,
+                hidden=config.hidden,
+                layer_norm=config.layer_norm,
+            )
+        self.targets = copy.deepcopy(self.critics).requires_grad_(requires_grad=False)
         self.log_alpha = torch.tensor(math.log(config.initial_alpha), requires_grad=True)
         self.optimisers = {
-            "actor": torch.optim.Adam(self.actor.parameters(), config.actor_lr, fused=True),
-            "critics": torch.optim.Adam(self.critics.parameters(), config.critic_lr, fused=True),
-            "alpha": torch.optim.Adam([self.log_alpha], config.alpha_lr, fused=True),
+            "actor": Adam(self.actor.parameters(), config.actor_lr),
+            "critics": Adam(self.critics.parameters(), config.critic_lr),
+            "alpha": Adam([self.log_alpha], config.alpha_lr),
         }
-        self._critic_tensors: list[Tensor] = list(self.critics.parameters())
         self._target_tensors: list[Tensor] = list(self.targets.parameters())
         self.updates = 0
 
@@ -69,49 +76,31 @@ class SAC:
         if self.updates % self.config.policy_delay == 0:
             metrics |= self._update_actor(batch, alpha)
         with torch.no_grad():
-            torch._foreach_lerp_(self._target_tensors, self._critic_tensors, self.config.tau)
+            critics = self.optimisers["critics"].parameters
+            torch._foreach_lerp_(self._target_tensors, critics, self.config.tau)
         self.updates += 1
         return metrics
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next update depends on, by name; not copies."""
-        tensors = {"log_alpha": self.log_alpha.detach(), "generator": self.generator.get_state()}
-        for name, module in self._modules().items():
+        tensors = {"generator": self.generator.get_state(), "log_alpha": self.log_alpha.detach()}
+        modules = {"actor": self.actor, "critics": self.critics, "targets": self.targets}
+        for name, module in modules.items():
             tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for name, optimiser in self.optimisers.items():
-            for index, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"adam.{name}.{index}.{key}": value for key, value in moments.items()}
+            tensors |= {f"adam.{name}.{key}": value for key, value in optimiser.state().items()}
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor], *, updates: int) -> None:
-        """Restore what state() returned; raises KeyError when anything is missing or left over."""
-        rest = dict(tensors)
-        with torch.no_grad():
-            self.log_alpha.copy_(rest.pop("log_alpha"))
-        self.generator.set_state(rest.pop("generator"))
-        for name, module in self._modules().items():
-            module.load_state_dict({key: rest.pop(f"{name}.{key}") for key in module.state_dict()})
-        for name, optimiser in self.optimisers.items():
-            self._load_optimiser(optimiser, _take(rest, f"adam.{name}."))
-        if rest:
-            raise KeyError(f"unknown tensors {sorted(rest)}")
+        """Restore what state() returned; all of it or, with ValueError, nothing."""
+        ours = self.state()
+        problems = _misfits(tensors, ours)
+        if problems:
+            raise ValueError("; ".join(problems))
+        self.generator.set_state(tensors["generator"])
+        for name, value in ours.items():
+            value.copy_(tensors[name])
         self.updates = updates
-
-    @staticmethod
-    def _load_optimiser(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
-        """Adam's moments come as "index.key"; an optimiser that never stepped has none."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in moments.items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value.clone()
-        groups = optimiser.state_dict()["param_groups"]
-        parameters = sum(len(group["params"]) for group in groups)
-        if state and sorted(state) != list(range(parameters)):
-            raise KeyError(f"moments of {sorted(state)}; expected those of {parameters} parameters")
-        optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"actor": self.actor, "critics": self.critics, "targets": self.targets}
 
     def _update_critics(self, batch: Batch, alpha: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -144,9 +133,7 @@ class SAC:
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimiser.step(torch.autograd.grad(loss, optimiser.parameters))
 
     def _noise(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self.generator)
@@ -170,7 +157,12 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Remove and return the entries of a prefix, without it."""
-    names = [name for name in tensors if name.startswith(prefix)]
-    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
+def _misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from being copied onto others of the same names."""
+    found = [f"no tensor {name}" for name in sorted(ours.keys() - theirs.keys())]
+    found += [f"unknown tensor {name}" for name in sorted(theirs.keys() - ours.keys())]
+    for name in sorted(ours.keys() & theirs.keys()):
+        got, expected = (f"{tuple(one[name].shape)} {one[name].dtype}" for one in (theirs, ours))
+        if got != expected:
+            found.append(f"tensor {name} is {got}, expected {expected}")
+    return found

@@ -1,0 +1,55 @@
+"""The optimiser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+
+class Adam:
+    """Adam with its usual constants; Kingma and Ba 2015, arXiv 1412.6980, algorithm 1.
+
+    torch.optim.Adam runs the same kernel and gives the same bits, but spends several times as long
+    around it.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+        """Optimise these tensors in place."""
+        self.parameters = list(parameters)
+        self._lr = lr
+        self._means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._steps = torch.zeros(())
+
+    @torch.no_grad()
+    def step(self, gradients: Iterable[Tensor]) -> None:
+        """Move every parameter down its gradient."""
+        self._steps += 1
+        torch._fused_adam_(
+            self.parameters,
+            list(gradients),
+            self._means,
+            self._squares,
+            [],
+            [self._steps] * len(self.parameters),
+            lr=self._lr,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the next step depends on besides the parameters, by name; no copies."""
+        tensors = {"steps": self._steps}
+        for index, (mean, square) in enumerate(zip(self._means, self._squares, strict=True)):
+            tensors |= {f"mean.{index}": mean, f"square.{index}": square}
+        return tensors
