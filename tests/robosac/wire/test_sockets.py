@@ -1,0 +1,122 @@
+"""Sockets: options that hold, a port that is told, and messages that pass."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+import zmq
+
+from robosac.errors import WireError
+from robosac.wire.messages import LEARNER_FRAME_MAX, ROBOT_FRAME_MAX
+from robosac.wire.sockets import bind_learner, connect_robot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from robosac.wire.sockets import Context, Socket
+
+WAIT_MS = 5000
+
+
+class Ends:
+    """A learner's socket and those of robots, held until the test is over."""
+
+    def __init__(self) -> None:
+        self.context: Context = zmq.Context()
+        self.learner, self.endpoint = bind_learner(self.context, 0)
+        self.robots: list[Socket] = []
+
+    def robot(self, endpoint: str | None = None) -> Socket:
+        """Connect another robot, to the learner unless told otherwise."""
+        self.robots.append(connect_robot(self.context, endpoint or self.endpoint))
+        if endpoint is None:
+            assert self.robots[-1].poll(WAIT_MS, zmq.POLLOUT)
+        return self.robots[-1]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    """Close everything afterwards."""
+    ends = Ends()
+    yield ends
+    ends.context.destroy(linger=0)
+
+
+def test_options_are_set_before_the_connection(ends: Ends) -> None:
+    """Read back from the sockets: queues are bounded, nothing waits for ever at the end."""
+    learner, robot = ends.learner, ends.robot()
+    expected = {
+        zmq.SNDHWM: 64,
+        zmq.RCVHWM: 64,
+        zmq.HANDSHAKE_IVL: 5000,
+        zmq.HEARTBEAT_IVL: 1000,
+        zmq.HEARTBEAT_TIMEOUT: 5000,
+        zmq.TCP_KEEPALIVE: 1,
+    }
+    for end in (learner, robot):
+        assert {option: end.getsockopt(option) for option in expected} == expected
+    assert learner.getsockopt(zmq.MAXMSGSIZE) == ROBOT_FRAME_MAX
+    assert learner.getsockopt(zmq.LINGER) == 500
+    assert robot.getsockopt(zmq.MAXMSGSIZE) == LEARNER_FRAME_MAX
+    assert robot.getsockopt(zmq.LINGER) == 0
+    assert robot.getsockopt(zmq.IMMEDIATE) == 1
+    assert robot.getsockopt(zmq.RECONNECT_IVL) == 100
+    assert robot.getsockopt(zmq.RECONNECT_IVL_MAX) == 2000
+
+
+def test_messages_pass_both_ways(ends: Ends) -> None:
+    """Whole, with every frame."""
+    learner, robot = ends.learner, ends.robot()
+    robot.send_multipart([b"head", b"rows"])
+    assert learner.poll(WAIT_MS)
+    identity, *frames = learner.recv_multipart()
+    assert frames == [b"head", b"rows"]
+    learner.send_multipart([identity, b"ack"])
+    assert robot.poll(WAIT_MS)
+    assert robot.recv_multipart() == [b"ack"]
+
+
+def test_a_robot_queues_nothing_for_a_learner_that_is_not_there(ends: Ends) -> None:
+    """What would wait in a queue would die with the process; the spool does not."""
+    robot = ends.robot("tcp://127.0.0.1:1")
+    with pytest.raises(zmq.Again):
+        robot.send(b"row", zmq.NOBLOCK)
+
+
+def test_a_learner_hears_that_a_robot_is_gone(ends: Ends) -> None:
+    """Instead of sending into nothing."""
+    with pytest.raises(zmq.ZMQError) as caught:
+        ends.learner.send_multipart([b"stranger", b"ack"], zmq.NOBLOCK)
+    assert caught.value.errno == zmq.EHOSTUNREACH
+
+
+def test_an_oversized_frame_ends_the_connection_not_the_learner(ends: Ends) -> None:
+    """A length that would exhaust memory is refused before anything is allocated."""
+    learner, robot = ends.learner, ends.robot()
+    robot.send(bytes(ROBOT_FRAME_MAX + 1))
+    good = ends.robot()
+    good.send(b"ping")
+    assert learner.poll(WAIT_MS)
+    assert learner.recv_multipart()[1:] == [b"ping"]
+
+
+def test_a_learner_listens_on_loopback_only(ends: Ends) -> None:
+    """Nobody else on the network may send rows as long as there are no keys."""
+    assert ends.endpoint.startswith("tcp://127.0.0.1:")
+
+
+def test_a_busy_port_is_told_in_one_line(ends: Ends) -> None:
+    """With the port, the reason and the way out."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(WireError, match=rf"port {port} .*in use.*--port, or 0"):
+            bind_learner(ends.context, port)
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_a_number_that_is_no_port_is_refused(ends: Ends, port: int) -> None:
+    """ZeroMQ itself would take some of them for another port."""
+    with pytest.raises(WireError, match="expected 1 to 65535"):
+        bind_learner(ends.context, port)
