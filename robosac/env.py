@@ -10,7 +10,7 @@ import numpy as np
 from robosac.tasks.motion import planar_velocity
 from robosac.tasks.observation import Observer
 from robosac.tasks.task import Tick
-from robots import JointCommand, SafeRobot, SafetyStopError, State
+from robots import Guard, JointCommand, SafeRobot, SafetyStopError, State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
+_BLAMELESS = Guard.OPERATOR_STOP | Guard.STALE_STATE | Guard.STATE_NOT_FINITE | Guard.DRIVER_ERROR
+"""What ends an episode without the policy having brought it about."""
+
 
 class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
     """The one environment that trains in simulation and runs on hardware.
 
-    Actions (J,) in [-1, 1] span the action box of robot.toml: stance + action_scale·action, rad.
-    Observations are the task's actor terms (O,).  `info` carries "extra" (the critic's terms),
-    "executed" (the action after the safety wrapper), "guards", "dt" (s), "rewards", "motion" and
-    "forward_mps" (speed over the step, m/s).
+    Actions (J,) in [-1, 1] span the action box of robot.toml: stance + action_scale·action, rad;
+    beyond it they are clipped.  Observations are the task's actor terms (O,).  `info` carries
+    "extra" (the critic's terms), "executed" (the action after the safety wrapper), "guards", "dt"
+    (s), "rewards", "motion" and "forward_mps" (speed over the step, m/s).
+
+    A step is one control period on an absolute grid; periods that are over before they began are
+    skipped and counted in `overruns`.
     """
 
     def __init__(self, robot: Robot, task: Task) -> None:
@@ -43,54 +49,54 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         self.observation_space = gymnasium.spaces.Box(-self._actor.bound, self._actor.bound)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, self._stance.shape, np.float32)
         self._steps = 0
-        self._deadline_ns = 0
+        self._deadline_ns = self._looked_ns = 0
         self._tick: Tick | None = None
         self.overruns = 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Stand up: a simulated robot is placed on its feet, a real one must have been cleared.
+        """Stand up: a simulated robot is placed on its feet; a real one goes on from where it is.
 
-        Raises SafetyStopError when the robot may not move.
+        A real one that has been stopped, by whatever, comes to rest first and is not moved again
+        before an operator has cleared or enabled it.  Raises SafetyStopError when the robot may
+        not move.
         """
         super().reset(seed=seed, options=options)
+        self._tick = None
         self.robot.connect()
-        self.robot.place(self.np_random)
+        if not self.robot.place(self.np_random):
+            self._check_cleared()
         self.robot.enable()
-        self._deadline_ns = self.robot.now()
-        while self.robot.state is State.RAMP:
-            self.robot.write(JointCommand.towards(self._stance, self.robot.spec))
-            self._wait()
-            self.robot.read()
+        self._stand()
+        tick = self._look(np.zeros_like(self._stance))
         if not self.robot.active:
-            raise SafetyStopError(self.robot.state.value, "a guard that fired while standing up")
-        rest = np.zeros_like(self._stance)
-        self._tick = self._look(rest, dt_s=self._period_ns / 1e9)
+            raise SafetyStopError(self.robot.state.value, self.robot.why)
         self.robot.take_guards()
-        self._steps = 0
+        self._tick, self._steps = tick, 0
         self._actor.reset()
         self._critic.reset()
-        self.task.begin(self._tick, self.np_random)
-        obs, extra = self._observe(self._tick)
-        return obs, {"extra": extra, "motion": self._tick.motion}
+        self.task.begin(tick, self.np_random)
+        obs, extra = self._observe(tick)
+        return obs, {"extra": extra, "motion": tick.motion}
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
-        """Command the joints for one control period; terminated when the robot has fallen."""
+        """Command the joints for one control period.
+
+        Terminated when the robot has fallen or the policy was stopped for what it asked;
+        truncated at the time limit and when operator, sensors or driver ended the episode.
+        """
         before = self._tick
         if before is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
-        started_ns = self.robot.now()
-        target = self._stance + self._scale * action
-        applied = self.robot.write(JointCommand.towards(target, self.robot.spec))
+        applied = self.robot.write(JointCommand.towards(self._target(action), self.robot.spec))
         self._wait()
         executed = np.clip((applied.position - self._stance) / self._scale, -1, 1)
-        tick = self._look(executed, dt_s=(self.robot.now() - started_ns) / 1e9)
-        self._tick = tick
+        tick = self._tick = self._look(executed, before)
         self._steps += 1
         rewards = self.task.rewards(before, tick)
-        terminated = not self.robot.active or self.task.fallen(tick)
-        truncated = not terminated and self._steps >= self._steps_limit
+        terminated = self._fallen(tick)
+        truncated = not terminated and (not self.robot.active or self._steps >= self._steps_limit)
         obs, extra = self._observe(tick)
         info = {
             "extra": extra,
@@ -109,8 +115,35 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         return Observer(self._actor.terms).observe(self.task.readings(tick))
 
     def close(self) -> None:
-        """Take the torque off and let the robot go."""
+        """Sit down, take the torque off and let the robot go."""
         self.robot.close()
+
+    def _check_cleared(self) -> None:
+        """Let a stop that is under way come to its end, and leave the next start to an operator."""
+        if self.robot.state in (State.SIT, State.DAMP):
+            self.robot.rest()
+        if self.robot.causes:
+            raise SafetyStopError(self.robot.state.value, self.robot.why)
+
+    def _stand(self) -> None:
+        """Tick until the ramp to the stance is over, one way or the other."""
+        stance = JointCommand.towards(self._stance, self.robot.spec)
+        self._deadline_ns = self.robot.now()
+        while self.robot.state is State.RAMP:
+            self.robot.write(stance)
+            self._wait()
+            self.robot.read()
+
+    def _target(self, action: FloatArray) -> FloatArray:
+        """Joint targets (J,), rad; another shape goes on as it is, to be refused and counted."""
+        if np.shape(action) != self._stance.shape:
+            return action
+        return self._stance + self._scale * np.clip(action, -1, 1)
+
+    def _fallen(self, tick: Tick) -> bool:
+        """Whether the episode ends here for good, by what the policy did."""
+        stopped = not self.robot.active and bool(self.robot.causes)
+        return self.task.fallen(tick) or (stopped and self.robot.causes[0] not in _BLAMELESS)
 
     def _wait(self) -> None:
         """Wait for the next tick of the grid; periods already over are skipped and counted."""
@@ -122,13 +155,20 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
             self._deadline_ns += skipped * self._period_ns
         self.robot.wait_until(self._deadline_ns)
 
-    def _look(self, action: FloatArray, *, dt_s: float) -> Tick:
-        state = self.robot.read()
+    def _look(self, action: FloatArray, before: Tick | None = None) -> Tick:
+        """Read what the step has led to; its length is the time since the last look.
+
+        A reading that is none has stopped the robot; the one before it takes its place, so that
+        nothing but numbers reaches the learner.
+        """
+        state, motion = self.robot.read(), self.robot.base_motion()
+        looked_ns, self._looked_ns = self._looked_ns, self.robot.now()
+        if before is None:
+            return Tick(state=state, motion=motion, action=action, dt_s=self._period_ns / 1e9)
+        if Guard.STATE_NOT_FINITE in self.robot.causes:
+            state, motion = before.state, before.motion
         return Tick(
-            state=state,
-            motion=self.robot.base_motion(),
-            action=action,
-            dt_s=dt_s,
+            state=state, motion=motion, action=action, dt_s=(self._looked_ns - looked_ns) / 1e9
         )
 
     def _observe(self, tick: Tick) -> tuple[FloatArray, FloatArray]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RobotState:
     """One reading of every sensor; joints in the order of robot.toml."""
 
@@ -43,25 +43,29 @@ class RobotState:
     foot_contact: NDArray[np.bool_] | None = None
     """Which feet touch the ground (F,); None when not measured."""
     joint_age_s: float = 0.0
-    """Age of the oldest joint sample, s."""
+    """Age of the oldest joint sample at stamp_ns, s."""
     imu_age_s: float = 0.0
-    """Age of the IMU sample, s."""
+    """Age of the IMU sample at stamp_ns, s."""
 
     @property
     def gravity(self) -> FloatArray:
-        """Unit vector of gravity in the body frame (3,); (0, 0, -1) when level."""
+        """Unit vector of gravity in the body frame (3,); (0, 0, -1) when level.
+
+        Means nothing when the quaternion has not norm 1.
+        """
         w, x, y, z = self.quaternion
         return np.array(
             [2 * (w * y - x * z), -2 * (w * x + y * z), 2 * (x * x + y * y) - 1], dtype=np.float32
         )
 
     def is_finite(self) -> bool:
-        """Whether every number the control loop uses is finite."""
-        parts = (self.position, self.velocity, self.quaternion, self.gyro, self.accelerometer)
-        return all(np.isfinite(part).all() for part in parts)
+        """Whether all that every robot measures is finite."""
+        joints = (self.position, self.velocity, self.effort)
+        imu = (self.quaternion, self.gyro, self.accelerometer)
+        return all(np.isfinite(part).all() for part in (*joints, *imu))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JointCommand:
     """What every joint servo is asked to do: torque = kp·(position - q) - kd·dq + torque."""
 
@@ -96,7 +100,7 @@ class JointCommand:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BaseMotion:
     """Where the body is and how it moves: the truth in a simulator, an estimate on hardware."""
 
@@ -108,6 +112,20 @@ class BaseMotion:
     """Heading, rad."""
     source: str
     """Where it comes from: "truth" or the name of the estimator."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether every number is the same; gymnasium compares what stands in info."""
+        if not isinstance(other, BaseMotion):
+            return NotImplemented
+        return (
+            np.array_equal(self.position, other.position)
+            and np.array_equal(self.velocity, other.velocity)
+            and (self.yaw, self.source) == (other.yaw, other.source)
+        )
+
+    def __hash__(self) -> int:
+        """Equal motions have equal headings."""
+        return hash((self.yaw, self.source))
 
 
 class Robot(abc.ABC):
@@ -136,7 +154,10 @@ class Robot(abc.ABC):
 
     @abc.abstractmethod
     def wait_until(self, deadline_ns: int) -> None:
-        """Let time pass until robot time reaches the deadline; at once if it has passed."""
+        """Let time pass until robot time reaches the deadline; at once if it has passed.
+
+        Raises NotConnectedError.
+        """
 
     @abc.abstractmethod
     def now(self) -> int:
@@ -144,7 +165,7 @@ class Robot(abc.ABC):
 
     @abc.abstractmethod
     def disarm(self, reason: str) -> None:
-        """Take all torque off the joints."""
+        """Take all torque off the joints; allowed at any time, also when not connected."""
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -32,6 +32,7 @@ _POSITIVE_LIMITS = (
     "hold_s",
     "ramp_speed",
     "damp_kd",
+    "damp_s",
     "still_gyro",
     "still_velocity",
     "still_s",
@@ -80,6 +81,8 @@ class SafetyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Speed of the scripted moves to the stance and to the crouch, rad/s."""
     damp_kd: float = 8.0
     """Velocity gain while damping, N·m·s/rad."""
+    damp_s: float = 3.0
+    """Longest time of damping before the torque is taken off, s; sooner when the robot is still."""
     still_gyro: float = 0.2
     """Gyro norm under which a damped robot counts as still, rad/s."""
     still_velocity: float = 0.1

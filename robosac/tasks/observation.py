@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,20 @@ class Term(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     history: int = 1
     """Readings stacked, oldest first; the first reading fills the past at a reset."""
 
+    def __post_init__(self) -> None:
+        """Refuse a term that is no part of a vector; raises ValueError."""
+        if self.size < 1 or self.history < 1:
+            raise ValueError(
+                f"term {self.name!r}: size {self.size}, history {self.history}; "
+                "expected at least 1 of each"
+            )
+        clip = 1.0 if self.clip is None else self.clip
+        if not (clip > 0 and math.isfinite(clip) and math.isfinite(self.scale)):
+            raise ValueError(
+                f"term {self.name!r}: scale {self.scale}, clip {self.clip}; expected a finite "
+                "scale, and a finite clip above 0 or None for no bound"
+            )
+
 
 class Observer:
     """Turns one reading after another into the stacked, scaled observation vector."""
@@ -52,12 +67,19 @@ class Observer:
         self._past = [deque(maxlen=term.history) for term in self.terms]
 
     def observe(self, readings: Mapping[str, FloatArray]) -> FloatArray:
-        """Append one reading of every term and return the vector (size,), float32."""
+        """Append one reading of every term and return the vector (size,), float32.
+
+        Raises ValueError when a reading has another shape than its term.
+        """
         parts: list[FloatArray] = []
         for term, past in zip(self.terms, self._past, strict=True):
-            bound = _bound(term)
-            value = np.clip(readings[term.name] * np.float32(term.scale), -bound, bound)
-            past.append(value.astype(np.float32))
+            reading, bound = np.asarray(readings[term.name], dtype=np.float32), _bound(term)
+            if reading.shape != (term.size,):
+                raise ValueError(
+                    f"reading {term.name!r} has shape {reading.shape}; expected ({term.size},) "
+                    "as its term says; correct readings() of the task, or the term"
+                )
+            past.append(np.clip(reading * np.float32(term.scale), -bound, bound))
             while len(past) < term.history:
                 past.append(past[-1])
             parts.extend(past)

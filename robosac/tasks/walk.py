@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from robots import RobotSpec
 
     FloatArray = NDArray[np.float32]
+
+_POSITIVE = ("control_hz", "episode_s", "forward_mps", "velocity_scale")
 
 
 class WalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,9 +42,17 @@ class WalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     velocity_scale: float = 0.05
     """Scale of joint velocities in the observation."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no walk could have; raises ValueError."""
+        for field, value in msgspec.structs.asdict(self).items():
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"walk: {field} is {value}; expected a finite number, 0 or more")
+            if field in _POSITIVE and value == 0:
+                raise ValueError(f"walk: {field} is {value}; expected more than 0")
+
 
 class Walk(Task):
-    """Reward: forward speed up to the command, less sideways motion, turning, tilt and jerk.
+    """Reward: closeness to the commanded speed, less sideways motion, turning, tilt and jerk.
 
     Speed is displacement over the control step, in the frame the robot faced when the step began;
     the source is BaseMotion: the truth in a simulator, leg odometry on hardware.

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import enum
+import logging
+
+from robots.safety.guards import Guard
+
+_log = logging.getLogger(__name__)
 
 
 class State(enum.Enum):
@@ -19,7 +24,7 @@ class State(enum.Enum):
     SIT = "sit"
     """A scripted crouch at a bounded speed, then STANDBY."""
     DAMP = "damp"
-    """No stiffness, only damping, until the robot lies still."""
+    """No stiffness, only damping, until the robot lies still or damp_s is over."""
     FAULT = "fault"
     """Torque off, latched until a local operator clears it."""
 
@@ -29,15 +34,24 @@ class Event(enum.Enum):
 
     ENABLE = "operator enables"
     ARRIVED = "scripted move has arrived"
-    STOP = "operator stops"
+    STOP = "stop asked for"
     DOUBT = "command or sensors unusable for the moment"
     RECOVERED = "command and sensors usable again"
     GIVE_UP = "unusable for too long"
     DANGER = "a guard that damps has fired"
-    STILL = "robot lies still, nothing latched"
-    STILL_LATCHED = "robot lies still, a cause is latched"
-    CLEAR = "operator clears the latched cause"
+    DAMPED = "damping is over, nothing latched"
+    DAMPED_LATCHED = "damping is over, a cause is latched"
+    CLEAR = "operator clears the latched causes"
+    DISARM = "torque taken off at once, nothing latched"
+    DISARM_LATCHED = "torque taken off at once, a cause is latched"
+    PLACE = "simulator puts the robot on its feet"
 
+
+MOVING = frozenset({State.RAMP, State.ACTIVE, State.HOLD, State.SIT})
+"""States in which the joints carry a stiffness."""
+
+TORQUE_OFF = frozenset({State.STANDBY, State.FAULT})
+"""States in which the joints carry nothing; the one that is in neither set is DAMP."""
 
 TABLE: dict[tuple[State, Event], State] = {
     (State.STANDBY, Event.ENABLE): State.RAMP,
@@ -48,7 +62,6 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.RAMP, Event.DANGER): State.DAMP,
     (State.ACTIVE, Event.STOP): State.SIT,
     (State.ACTIVE, Event.DOUBT): State.HOLD,
-    (State.ACTIVE, Event.GIVE_UP): State.SIT,
     (State.ACTIVE, Event.DANGER): State.DAMP,
     (State.HOLD, Event.RECOVERED): State.ACTIVE,
     (State.HOLD, Event.STOP): State.SIT,
@@ -56,16 +69,64 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.HOLD, Event.DANGER): State.DAMP,
     (State.SIT, Event.ARRIVED): State.STANDBY,
     (State.SIT, Event.DANGER): State.DAMP,
-    (State.DAMP, Event.STILL): State.STANDBY,
-    (State.DAMP, Event.STILL_LATCHED): State.FAULT,
+    (State.DAMP, Event.DAMPED): State.STANDBY,
+    (State.DAMP, Event.DAMPED_LATCHED): State.FAULT,
     (State.FAULT, Event.CLEAR): State.STANDBY,
+    **{(state, Event.DISARM): State.STANDBY for state in (*MOVING, State.DAMP)},
+    (State.DAMP, Event.DISARM_LATCHED): State.FAULT,
+    **{(state, Event.PLACE): State.STANDBY for state in State if state is not State.STANDBY},
 }
 """Every transition there is; an event that is not listed for a state changes nothing."""
-
-MOVING = frozenset({State.RAMP, State.ACTIVE, State.HOLD, State.SIT})
-"""States in which the joints carry a stiffness."""
 
 
 def after(state: State, event: Event) -> State:
     """Return the state that follows; the same one when the event means nothing in it."""
     return TABLE.get((state, event), state)
+
+
+class Machine:
+    """Follows TABLE and remembers since when, because of what, and whether that is latched."""
+
+    def __init__(self) -> None:
+        """Start in STANDBY."""
+        self.state = State.STANDBY
+        self.since_ns = 0
+        """Robot time at which the present state began, ns."""
+        self.causes: list[Guard] = []
+        """What stopped the robot since it was last enabled or cleared; the first comes first."""
+        self.latched = False
+        """Whether only an operator's clear leads out of the stop."""
+
+    def go(self, event: Event, now_ns: int, because: Guard = Guard.NONE) -> bool:
+        """Follow the table; returns whether the state has changed."""
+        following = after(self.state, event)
+        if following is self.state:
+            return False
+        _log.info(
+            "safety: %s -> %s at %.3f s: %s (%s)",
+            *(self.state.value, following.value, now_ns / 1e9, event.value, label(because)),
+        )
+        self.state, self.since_ns = following, now_ns
+        if following is not State.HOLD:
+            self.blame(because)
+        return True
+
+    def danger(self, guard: Guard, now_ns: int) -> None:
+        """Latch a cause, and damp if the joints carry a stiffness."""
+        self.latched = True
+        self.blame(guard)
+        self.go(Event.DANGER, now_ns, guard)
+
+    def blame(self, guards: Guard) -> None:
+        """Keep every cause once, in the order of their coming."""
+        self.causes += [guard for guard in guards if guard not in self.causes]
+
+    def forget(self) -> None:
+        """Drop the causes, latched ones too."""
+        self.causes.clear()
+        self.latched = False
+
+
+def label(guards: Guard) -> str:
+    """Names of guards as logs and reports have them: lower case, joined by a plus."""
+    return "+".join(str(guard.name).lower() for guard in guards) or "no guard"
