@@ -1,0 +1,166 @@
+"""Policies off the control thread: a good one takes over, a bad one is refused and counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from robosac.policy import OnnxPolicy
+from robosac.runner.policy_check import PolicyChecker
+from robosac.runner.policy_store import PolicyFile
+from robosac.tasks.observation import Term
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from robosac.policy import Contract
+    from tests.robosac.conftest import PolicyMaker
+
+PATIENCE_S = 10.0
+OBS = np.array([1.0, 0.5, 0.25], np.float32)
+
+
+@pytest.fixture
+def checker(contract: Contract) -> Iterator[PolicyChecker]:
+    """A running checker."""
+    checker = PolicyChecker(contract)
+    yield checker
+    checker.close()
+
+
+def written(folder: Path, version: int, file: bytes) -> PolicyFile:
+    """A policy on disk."""
+    path = folder / f"{version}.onnx"
+    path.write_bytes(file)
+    return PolicyFile(version=version, path=str(path))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for the checker's thread."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert condition()
+
+
+def version_of(checker: PolicyChecker) -> int | None:
+    """Version that acts."""
+    return None if checker.acting is None else checker.acting.version
+
+
+def test_a_good_policy_takes_over(
+    checker: PolicyChecker, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """And acts as its weights say."""
+    assert checker.acting is None
+    checker.put(written(tmp_path, 1, make_policy(gain=1.0)))
+    until(lambda: version_of(checker) == 1)
+    checker.put(written(tmp_path, 2, make_policy(gain=2.0)))
+    until(lambda: version_of(checker) == 2)
+    assert checker.acting is not None
+    np.testing.assert_allclose(checker.acting.policy.act(OBS), [3.5])
+    assert checker.refused == 0
+
+
+def bad_policies(contract: Contract, make_policy: PolicyMaker) -> dict[str, tuple[bytes, str]]:
+    """Files that may not act, and what is said about them."""
+    good = make_policy()
+    other = msgspec.structs.replace(contract, env="Other-v0")
+    wider = msgspec.structs.replace(
+        contract,
+        obs=(Term(name="observation", size=4, unit="", clip=None),),
+        golden=(msgspec.structs.replace(contract.golden[0], obs=[0.0] * 4),),
+    )
+    return {
+        "not a number": (make_policy(gain=np.nan), "not finite"),
+        "infinite": (make_policy(gain=np.inf), "not finite"),
+        "another environment": (make_policy(contract=other), "env: policy has 'Other-v0'"),
+        "another observation": (make_policy(contract=wider), "obs.observation.size"),
+        "cut": (good[: len(good) // 2], "not an ONNX file"),
+        "empty": (b"", "not an ONNX file"),
+    }
+
+
+def test_bad_policies_are_refused_and_the_old_one_stays(
+    checker: PolicyChecker, contract: Contract, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """Each is counted with its reason; the thread lives on."""
+    checker.put(written(tmp_path, 1, make_policy()))
+    until(lambda: version_of(checker) == 1)
+    for count, (file, reason) in enumerate(bad_policies(contract, make_policy).values(), start=1):
+        checker.put(written(tmp_path, 1 + count, file))
+        until(lambda count=count: checker.refused == count)  # type: ignore[misc]
+        assert reason in checker.reason
+        assert checker.reason.startswith(f"version {1 + count}: ")
+        assert version_of(checker) == 1
+    checker.put(written(tmp_path, 99, make_policy()))
+    until(lambda: version_of(checker) == 99)
+
+
+def test_an_error_nobody_thought_of_is_a_refusal(
+    checker: PolicyChecker,
+    make_policy: PolicyMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dead thread would mean that no policy ever arrives again, and nobody is told."""
+    with monkeypatch.context() as patch:
+        patch.setattr(OnnxPolicy, "load", lambda *_, **__: 1 // 0)
+        checker.put(written(tmp_path, 1, make_policy()))
+        until(lambda: checker.refused == 1)
+        assert "division" in checker.reason
+    checker.put(written(tmp_path, 2, make_policy()))
+    until(lambda: version_of(checker) == 2)
+
+
+def test_of_many_that_wait_the_newest_is_taken(
+    checker: PolicyChecker,
+    make_policy: PolicyMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A slow robot does not work through what it has missed."""
+    loaded: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+    load = OnnxPolicy.load
+
+    def slowly(path: str, *, here: Contract) -> OnnxPolicy:
+        loaded.append(path)
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return load(path, here=here)
+
+    monkeypatch.setattr(OnnxPolicy, "load", slowly)
+    files = [written(tmp_path, version, make_policy()) for version in range(1, 21)]
+    checker.put(files[0])
+    assert begun.wait(PATIENCE_S)
+    for file in files[1:]:
+        checker.put(file)
+    go_on.set()
+    until(lambda: version_of(checker) == 20)
+    assert loaded == [files[0].path, files[-1].path]
+
+
+def test_a_file_that_newer_ones_have_pushed_out_is_no_refusal(
+    checker: PolicyChecker, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """The uplink keeps a few files; the checker may come too late for one of them."""
+    checker.put(PolicyFile(version=1, path=str(tmp_path / "gone.onnx")))
+    checker.put(written(tmp_path, 2, make_policy()))
+    until(lambda: version_of(checker) == 2)
+    assert checker.refused == 0
+
+
+def test_closing_ends_the_thread(contract: Contract) -> None:
+    """Before the process ends: inside onnxruntime it would abort the process."""
+    checker = PolicyChecker(contract)
+    thread = next(one for one in threading.enumerate() if one.name == "policies")
+    checker.close()
+    assert not thread.is_alive()
+    checker.close()

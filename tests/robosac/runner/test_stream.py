@@ -1,0 +1,280 @@
+"""A run on its way: sent ahead in a window, again after a stall, forgotten when durable."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from robosac.replay import RowLayout
+from robosac.runner import stream as stream_module
+from robosac.runner.spool import Spool
+from robosac.runner.stream import STALL_S, WINDOW_ROWS, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from robosac.replay import Chunk
+
+    FloatArray = NDArray[np.float32]
+
+LAYOUT = RowLayout(obs=2, extra=1, action=1)
+RUN = "a" * 32
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Present time, s."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of streams."""
+    clock = Clock()
+    monkeypatch.setattr(stream_module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def spool(tmp_path: Path, clock: Clock) -> Iterator[Spool]:
+    """An empty spool."""
+    with Spool(tmp_path, LAYOUT, robot="go2", run=RUN) as spool:
+        yield spool
+
+
+def fill(spool: Spool, count: int) -> None:
+    """Append numbered rows."""
+    numbers = np.arange(spool.end, spool.end + count, dtype=np.float32)
+    spool.append(np.repeat(numbers[:, None], spool.layout.width, axis=1))
+
+
+def send_all(stream: Stream) -> list[Chunk]:
+    """Send whatever may be sent now."""
+    chunks: list[Chunk] = []
+    while (chunk := stream.next_chunk()) is not None:
+        stream.note_sent(chunk)
+        chunks.append(chunk)
+    return chunks
+
+
+def span(chunks: list[Chunk]) -> tuple[int, int]:
+    """First sequence number and the one after the last, of chunks that follow one another."""
+    assert all(one.end == other.first for one, other in itertools.pairwise(chunks))
+    return chunks[0].first, chunks[-1].end
+
+
+def test_rows_are_sent_once_and_in_order(spool: Spool) -> None:
+    """In chunks of at most 256; new ones follow."""
+    stream = Stream(spool)
+    fill(spool, 600)
+    chunks = send_all(stream)
+    assert span(chunks) == (0, 600)
+    assert max(len(chunk.rows) for chunk in chunks) == 256
+    assert send_all(stream) == []
+    fill(spool, 1)
+    assert span(send_all(stream)) == (600, 601)
+
+
+def test_a_chunk_that_the_socket_refused_is_sent_later(spool: Spool) -> None:
+    """Only note_sent() moves on."""
+    stream = Stream(spool)
+    fill(spool, 3)
+    assert stream.next_chunk() is not None
+    assert span(send_all(stream)) == (0, 3)
+
+
+def test_no_more_than_the_window_is_on_its_way(spool: Spool) -> None:
+    """What a dead learner can cost is bounded; every acknowledgement lets more follow."""
+    stream = Stream(spool)
+    for _ in range(3):
+        fill(spool, WINDOW_ROWS)
+    assert span(send_all(stream)) == (0, WINDOW_ROWS)
+    stream.acknowledge(100)
+    assert span(send_all(stream)) == (WINDOW_ROWS, WINDOW_ROWS + 100)
+
+
+def test_wide_rows_travel_in_small_chunks(tmp_path: Path) -> None:
+    """A message stays far below the largest frame that a learner accepts."""
+    wide = RowLayout(obs=8_000, extra=0, action=1)
+    with Spool(tmp_path, wide, robot="go2", run=RUN) as spool:
+        stream = Stream(spool)
+        fill(spool, 40)
+        assert {chunk.rows.nbytes <= 2**20 for chunk in send_all(stream)} == {True}
+
+
+def test_acknowledged_rows_leave_the_spool(spool: Spool) -> None:
+    """Late and repeated acknowledgements change nothing."""
+    stream = Stream(spool)
+    fill(spool, 10)
+    send_all(stream)
+    for expected in (4, 2, 4, 0):
+        stream.acknowledge(expected)
+        assert spool.oldest == 4
+    assert spool.pending == 6
+
+
+def test_an_acknowledgement_of_rows_that_do_not_exist_is_cut(spool: Spool) -> None:
+    """Numbering never jumps because of what a message claims."""
+    stream = Stream(spool)
+    fill(spool, 10)
+    stream.acknowledge(2**53)
+    assert (spool.oldest, spool.end) == (10, 10)
+    fill(spool, 1)
+    assert span(send_all(stream)) == (10, 11)
+
+
+def test_a_welcome_says_where_to_begin(spool: Spool) -> None:
+    """What the learner lacks is sent again, what it has is not."""
+    stream = Stream(spool)
+    fill(spool, 10)
+    send_all(stream)
+    stream.begin(7)
+    assert span(send_all(stream)) == (7, 10)
+    stream.begin(3)
+    assert span(send_all(stream)) == (7, 10), "rows below 7 are durable and gone"
+
+
+def test_a_learner_that_lost_its_replay_gets_what_is_left(spool: Spool) -> None:
+    """It expects 0; the spool has rows from 5 on, and the message says so."""
+    stream = Stream(spool)
+    fill(spool, 10)
+    stream.acknowledge(5)
+    stream.begin(0)
+    assert span(send_all(stream)) == (5, 10)
+
+
+def test_rows_are_sent_again_after_a_stall(spool: Spool, clock: Clock) -> None:
+    """Once per stall, from the first that is not durable."""
+    stream = Stream(spool)
+    fill(spool, 10)
+    send_all(stream)
+    stream.acknowledge(4)
+    clock.now += STALL_S
+    stream.go_back()
+    assert send_all(stream) == []
+    clock.now += 0.1
+    stream.go_back()
+    assert span(send_all(stream)) == (4, 10)
+    stream.go_back()
+    assert send_all(stream) == []
+
+
+def test_a_pause_of_the_robot_is_no_stall(spool: Spool, clock: Clock) -> None:
+    """The clock starts with the first row on its way: nothing is sent twice after a rest."""
+    stream = Stream(spool)
+    fill(spool, 5)
+    send_all(stream)
+    stream.acknowledge(5)
+    clock.now += 100
+    fill(spool, 5)
+    send_all(stream)
+    stream.go_back()
+    assert send_all(stream) == []
+
+
+def test_acknowledgements_keep_a_long_queue_from_being_sent_again(
+    spool: Spool, clock: Clock
+) -> None:
+    """A slow learner that moves forward is left alone."""
+    stream = Stream(spool)
+    fill(spool, 2000)
+    send_all(stream)
+    for expected in range(200, 2000, 200):
+        clock.now += 0.9 * STALL_S
+        stream.acknowledge(expected)
+        stream.go_back()
+    assert send_all(stream) == []
+
+
+def test_sending_again_into_silence_is_no_progress(spool: Spool, clock: Clock) -> None:
+    """`acknowledged_at` is what the learner has done, not what was tried."""
+    stream = Stream(spool)
+    fill(spool, 5)
+    send_all(stream)
+    started = stream.acknowledged_at
+    for _ in range(5):
+        clock.now += STALL_S + 0.1
+        stream.go_back()
+        assert span(send_all(stream)) == (0, 5)
+    assert stream.acknowledged_at == started
+    stream.acknowledge(1)
+    assert stream.acknowledged_at == clock.now
+
+
+def test_dropped_rows_are_passed_over(tmp_path: Path) -> None:
+    """A spool at its limit has given up the oldest rows: the next chunk begins behind them."""
+    with Spool(tmp_path, LAYOUT, robot="go2", run=RUN, limit_bytes=20_000) as spool:
+        stream = Stream(spool)
+        while not spool.dropped:
+            fill(spool, 1)
+        chunk = stream.next_chunk()
+        assert chunk is not None
+        assert chunk.first == spool.oldest > 0
+        stream.note_sent(chunk)
+        assert span([chunk, *send_all(stream)]) == (spool.oldest, spool.end)
+
+
+def test_goodbye_is_said_when_everything_is_durable(spool: Spool, clock: Clock) -> None:
+    """Not before, and again every second until it is answered."""
+    stream = Stream(spool)
+    fill(spool, 5)
+    stream.acknowledge(5)
+    assert stream.bye(RUN) is None, "the run goes on"
+    fill(spool, 1)
+    stream.made = 6
+    assert stream.bye(RUN) is None, "a row is not durable"
+    stream.acknowledge(6)
+    bye = stream.bye(RUN)
+    assert bye is not None
+    assert (bye.run, bye.made) == (RUN, 6)
+    assert stream.bye(RUN) is None
+    clock.now += 1
+    assert stream.bye(RUN) is not None
+    assert stream.finish()
+    clock.now += 1
+    assert stream.bye(RUN) is None
+
+
+def test_a_new_learner_hears_the_goodbye_at_once(spool: Spool) -> None:
+    """The one who heard it before has died."""
+    stream = Stream(spool, made=0)
+    assert stream.bye(RUN) is not None
+    stream.begin(0)
+    assert stream.bye(RUN) is not None
+
+
+def test_a_farewell_out_of_turn_deletes_nothing(spool: Spool) -> None:
+    """Rows are in the spool until they are durable, whatever a message says."""
+    stream = Stream(spool)
+    fill(spool, 5)
+    assert not stream.finish()
+    stream.made = 5
+    assert not stream.finish()
+    assert span(send_all(stream)) == (0, 5)
+
+
+def test_a_finished_run_leaves_nothing_behind(spool: Spool, tmp_path: Path) -> None:
+    """Its spool is deleted, and late messages find nothing to do."""
+    stream = Stream(spool)
+    fill(spool, 5)
+    stream.made = 5
+    stream.acknowledge(5)
+    assert stream.finish()
+    assert stream.done
+    assert not stream.finish()
+    assert list(tmp_path.iterdir()) == []
+    stream.acknowledge(9)
+    stream.begin(0)
+    stream.go_back()
+    assert stream.next_chunk() is None
