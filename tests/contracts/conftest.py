@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 import robots
+from robots import SafeRobot
 from sim.robots import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import numpy as np
 
     from robots import Robot
 
@@ -73,10 +76,27 @@ def write_crawler(folder: Path) -> Path:
     return folder
 
 
+class Enabled(SafeRobot):
+    """A SafeRobot whose operator enables it whenever it has been connected or placed."""
+
+    def connect(self) -> None:
+        """Connect and enable."""
+        super().connect()
+        self.enable()
+
+    def place(self, rng: np.random.Generator) -> bool:
+        """Place and enable."""
+        placed = super().place(rng)
+        self.enable()
+        return placed
+
+
 ROBOTS: dict[str, Callable[[Path], Robot]] = {
     "mujoco go2": lambda _: make(robots.find("go2")),
     "mujoco folder of a user": lambda folder: make(robots.find(str(write_crawler(folder)))),
     "dm_control quadruped": lambda _: make(robots.find("quadruped")),
+    "safe mujoco go2": lambda _: Enabled(make(robots.find("go2"))),
+    "safe dm_control quadruped": lambda _: Enabled(make(robots.find("quadruped"))),
 }
 
 

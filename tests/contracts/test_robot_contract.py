@@ -27,12 +27,13 @@ FINE_NS = 10_000_000
 def hold(robot: Robot, seconds: float, command: JointCommand | None = None) -> RobotState:
     """Write one command every 20 ms, the stance by default, and return the last reading."""
     command = command or JointCommand.towards(robot.spec.column("stance"), robot.spec)
-    deadline = robot.now()
+    deadline, state = robot.now(), robot.read()
     for _ in range(round(seconds / 0.02)):
         deadline += PERIOD_NS
         robot.write(command)
         robot.wait_until(deadline)
-    return robot.read()
+        state = robot.read()
+    return state
 
 
 def stir(robot: Robot, seconds: float, *, seed: int = 0) -> Iterator[RobotState]:
