@@ -248,13 +248,11 @@ class Uplink:
             self._welcomed = False
         if now - self._touched < _TOUCH_S:
             return
-        self._touched = now
-        if self._welcomed:
-            self._send(messages.Ping(policy=self._policy_seen))
-            for stream in self._streams.values():
-                stream.go_back()
-        else:
-            self._send(self._hello())
+        for stream in self._streams.values():
+            stream.go_back()
+        word = messages.Ping(policy=self._policy_seen) if self._welcomed else self._hello()
+        if self._send(word):
+            self._touched = now
 
     def _hello(self) -> messages.Hello:
         config = self._config
