@@ -165,7 +165,7 @@ class Bench:
         self.robot.sensors = fine() | sensors
 
     def tilt(self, degrees: float) -> None:
-        """Lay the robot over to its left by an angle."""
+        """Lay the robot over to its right by an angle."""
         half = np.radians(degrees) / 2
         self.say(quaternion=np.array([np.cos(half), np.sin(half), 0, 0], np.float32))
 
