@@ -103,9 +103,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     extra: int = 0
     """Size of the critics' own observation; the policy never sees it."""
     commands: dict[str, tuple[float, float]] = {}
-    """Range of every command the policy was trained for."""
+    """Range of every command it was trained for; a task may ask for less, never for more."""
     safety: dict[str, float] = {}
-    """Numbers of the guards it was trained under."""
+    """Numbers of the guards it was trained under, smaller is tighter; a robot may be tighter."""
     training: Training = Training()
     golden: tuple[Golden, ...] = ()
 
@@ -156,6 +156,9 @@ def with_training(contract: Contract, **numbers: object) -> Contract:
 def check(policy: Contract, here: Contract) -> None:
     """Refuse a policy whose contract does not fit; `here` is what this robot and task would write.
 
+    Everything that turns sensors into observations and actions into motion must be equal.  Commands
+    may stay inside the range of training.  The robot's own guards hold whatever the policy was
+    trained under, so the tighter of the two must be the robot's.
     Raises ContractMismatchError with one line per field: what the policy has, what is needed.
     """
     found = list(_differences(policy, here))
@@ -165,21 +168,48 @@ def check(policy: Contract, here: Contract) -> None:
 
 def _differences(policy: Contract, here: Contract) -> Iterator[str]:
     """Fields that do not fit, one line each."""
-    for field in ("robot", "env", "task", "history", "action_lower", "action_upper", "commands"):
+    for field in ("robot", "env", "task", "history", "action_lower", "action_upper"):
         theirs, ours = getattr(policy, field), getattr(here, field)
         if theirs != ours:
             yield f"{field}: policy has {theirs!r}, expected {ours!r}"
     yield from _rate_differences(policy.control_hz, here.control_hz)
     yield from _named_differences("joints", policy.joints, here.joints)
     yield from _named_differences("obs", policy.obs, here.obs)
+    yield from _command_differences(policy.commands, here.commands)
+    yield from _looser_guards(policy.safety, here.safety)
 
 
 def _rate_differences(theirs: float | None, ours: float | None) -> Iterator[str]:
     if theirs is None or ours is None:
         if theirs is not ours:
             yield f"control_hz: policy has {theirs}, expected {ours}"
-    elif abs(theirs - ours) > RATE_TOLERANCE * ours:
+    elif not abs(theirs - ours) <= RATE_TOLERANCE * ours:
         yield f"control_hz: policy was trained at {theirs:g} Hz, this runs at {ours:g} Hz"
+
+
+def _command_differences(
+    theirs: dict[str, tuple[float, float]], ours: dict[str, tuple[float, float]]
+) -> Iterator[str]:
+    """Commands that the policy never learned to follow, or that nobody will give it."""
+    for name in sorted(theirs.keys() | ours.keys()):
+        got, expected = theirs.get(name), ours.get(name)
+        if got is None or expected is None:
+            yield f"commands.{name}: policy has {got}, expected {expected}"
+        elif not got[0] <= expected[0] <= expected[1] <= got[1]:
+            yield f"commands.{name}: policy was trained for {got}, this task asks for {expected}"
+
+
+def _looser_guards(theirs: dict[str, float], ours: dict[str, float]) -> Iterator[str]:
+    """Guards that would let this robot do more than the policy was trained under."""
+    for name in sorted(theirs.keys() | ours.keys()):
+        got, expected = theirs.get(name), ours.get(name)
+        if got is None or expected is None:
+            yield f"safety.{name}: policy has {got}, expected {expected}"
+        elif not expected <= got:
+            yield (
+                f"safety.{name}: policy was trained under {got:g}, this robot allows {expected:g}; "
+                "tighten it in robot.toml"
+            )
 
 
 def _named_differences(

@@ -46,7 +46,7 @@ def describe_robot(env: RobotEnv, *, model_sha256: str = "") -> Contract:
             "stale_damp_s": spec.safety.stale_damp_s,
             "soft_limit": spec.safety.soft_limit,
         },
-        golden=tuple(_golden(env, _sensors(spec, rng)) for _ in range(_GOLDEN_VECTORS)),
+        golden=tuple(_golden(env, _draw_sensors(spec, rng)) for _ in range(_GOLDEN_VECTORS)),
     )
 
 
@@ -72,14 +72,35 @@ def check_golden_sensors(env: RobotEnv, contract: Contract) -> None:
 
     Raises PolicyError when this code computes another observation than the one trained on.
     """
+    drawn = _draw_sensors(env.robot.spec, np.random.default_rng(0))
+    sizes = {name: len(values) for name, values in drawn.items()}
     for number, golden in enumerate(contract.golden):
-        got = env.observe_once(_state(golden.sensors), _array(golden.sensors["last_action"]))
-        if not close(got, _array(golden.obs)):
-            worst = int(np.argmax(np.abs(got - _array(golden.obs))))
+        got_sizes = {name: len(values) for name, values in golden.sensors.items()}
+        if got_sizes != sizes:
             raise PolicyError(
-                f"golden vector {number}: observation differs at index {worst}; "
+                f"golden vector {number} has sensors {got_sizes}, expected {sizes}; "
+                "export the policy again"
+            )
+        got = env.observe_once(_state(golden.sensors), _array(golden.sensors["last_action"]))
+        expected = _array(golden.obs)
+        if got.shape != expected.shape or not close(got, expected):
+            raise PolicyError(
+                f"golden vector {number}: {_difference(got, expected, contract)}; "
                 "this robosac observes otherwise than the one that trained the policy"
             )
+
+
+def _difference(got: FloatArray, expected: FloatArray, contract: Contract) -> str:
+    """Where two observations differ most."""
+    if got.shape != expected.shape:
+        return f"observation has {len(got)} numbers, trained with {len(expected)}"
+    names = [
+        f"{term.name}[{index}]"
+        for term in contract.obs
+        for index in range(term.size * term.history)
+    ]
+    worst = int(np.argmax(np.abs(got - expected)))
+    return f"{names[worst]} is {got[worst]:g}, trained with {expected[worst]:g}"
 
 
 def _joints(spec: RobotSpec) -> tuple[JointContract, ...]:
@@ -102,7 +123,7 @@ def _joints(spec: RobotSpec) -> tuple[JointContract, ...]:
     )
 
 
-def _sensors(spec: RobotSpec, rng: np.random.Generator) -> dict[str, list[float]]:
+def _draw_sensors(spec: RobotSpec, rng: np.random.Generator) -> dict[str, list[float]]:
     """Draw plausible raw readings."""
     joints = len(spec.joints)
     lower, upper = spec.soft_limits()

@@ -71,8 +71,15 @@ class PolicyTemplate:
     def fill(self, weights: Weights, contract: Contract) -> bytes:
         """Return a policy file with these weights, by the actor's parameter names.
 
-        The contract's golden vectors get the actions of these weights.
+        The contract's golden vectors get the actions of these weights.  Raises PolicyError when
+        learning has diverged.
         """
+        for name, value in weights.items():
+            if not np.isfinite(value).all():
+                raise PolicyError(
+                    f"{name} is not finite after {contract.training.updates} updates; "
+                    "lower the recipe's learning rates, then start a new run"
+                )
         graph = self._graph.copy()
         for name, place in self._places.items():
             graph[place] = weights[name].tobytes()
@@ -110,7 +117,7 @@ class PolicyTemplate:
         policy = OnnxPolicy(self.fill(weights, self.contract), source="export")
         got = np.stack([policy.act(o, n) for o, n in zip(obs.numpy(), noise.numpy(), strict=True)])
         worst = float(np.abs(got - expected).max() / max(1.0, float(np.abs(expected).max())))
-        if worst > PARITY:
+        if not worst <= PARITY:  # nor when it is no number
             raise PolicyError(
                 f"exported graph differs from torch by {worst:.2e}; at most {PARITY:g} is allowed"
             )

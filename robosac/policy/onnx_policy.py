@@ -36,6 +36,8 @@ class OnnxPolicy:
         `here` is the contract this robot and task would write; without it only the file itself is
         checked.  Raises PolicyError, ContractMismatchError.
         """
+        if len(file) > SIZE_MAX:
+            raise _too_large(source)
         self.file = file
         self.sha256 = hashlib.sha256(file).hexdigest()
         self._session = _session(file, source)
@@ -50,9 +52,14 @@ class OnnxPolicy:
         if here is not None:
             check(self.contract, here)
         self._inputs = self._bind(source)
-        self._check_golden(source)
-        for _ in range(_WARM_UP):
-            self.act(np.zeros(self.contract.obs_size, np.float32))
+        try:
+            self._check_golden(source)
+            for _ in range(_WARM_UP):
+                self.act(np.zeros(self.contract.obs_size, np.float32))
+        except PolicyError:
+            raise
+        except Exception as error:  # onnxruntime raises bare classes of its own  # noqa: BLE001
+            raise PolicyError(f"{source}: graph cannot be run ({_first_line(error)})") from None
 
     @classmethod
     def load(cls, path: Path | str, *, here: Contract | None = None) -> OnnxPolicy:
@@ -60,9 +67,7 @@ class OnnxPolicy:
         path = Path(path)
         try:
             if path.stat().st_size > SIZE_MAX:
-                raise PolicyError(
-                    f"{path}: larger than {SIZE_MAX >> 20} MiB; this is no policy file"
-                )
+                raise _too_large(str(path))
             return cls(path.read_bytes(), here=here, source=str(path))
         except OSError as error:
             raise PolicyError(
@@ -77,15 +82,18 @@ class OnnxPolicy:
         return action
 
     def _bind(self, source: str) -> dict[str, FloatArray]:
-        """Preallocate the inputs; their shapes must be the contract's."""
-        wanted = {
-            "obs": [1, self.contract.obs_size],
-            "noise": [1, self.contract.action_size],
-        }
-        got = {item.name: item.shape for item in self._session.get_inputs()}
-        if got != wanted:
-            raise PolicyError(f"{source}: graph takes {got}, its contract says {wanted}")
-        return {name: np.zeros(shape, np.float32) for name, shape in wanted.items()}
+        """Preallocate the inputs; inputs and output must be the contract's, in float32."""
+        obs, action = [1, self.contract.obs_size], [1, self.contract.action_size]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        for verb, items, expected in (
+            ("takes", inputs, {"obs": obs, "noise": action}),
+            ("gives", outputs, {"action": action}),
+        ):
+            got = {item.name: [item.type, *item.shape] for item in items}
+            wanted = {name: ["tensor(float)", *shape] for name, shape in expected.items()}
+            if got != wanted:
+                raise PolicyError(f"{source}: graph {verb} {got}, its contract says {wanted}")
+        return {"obs": np.zeros(obs, np.float32), "noise": np.zeros(action, np.float32)}
 
     def _check_golden(self, source: str) -> None:
         """Replay the golden vectors; the runner checks their sensor half as well."""
@@ -94,13 +102,21 @@ class OnnxPolicy:
                 f"{source}: no golden vectors in the contract; export the policy again"
             )
         for number, golden in enumerate(self.contract.golden):
+            sizes = len(golden.obs), len(golden.action)
+            if sizes != (self.contract.obs_size, self.contract.action_size):
+                raise PolicyError(
+                    f"{source}: golden vector {number} has {sizes} numbers, "
+                    f"expected {(self.contract.obs_size, self.contract.action_size)}"
+                )
             got = self.act(np.array(golden.obs, np.float32))
             expected = np.array(golden.action, np.float32)
             if not np.isfinite(got).all():
                 raise PolicyError(f"{source}: action is not finite on golden vector {number}")
-            if got.shape != expected.shape or not close(got, expected):
+            if not close(got, expected):
+                worst = int(np.argmax(np.abs(got - expected)))
                 raise PolicyError(
-                    f"{source}: golden vector {number} gives {got}, expected {expected}"
+                    f"{source}: golden vector {number} gives action[{worst}] {got[worst]:g}, "
+                    f"expected {expected[worst]:g}; export the policy again"
                 )
 
 
@@ -121,5 +137,14 @@ def _session(file: bytes, source: str) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises bare classes of its own  # noqa: BLE001
-        reason = str(error).splitlines()[0]
-        raise PolicyError(f"{source}: not an ONNX file onnxruntime can run ({reason})") from None
+        raise PolicyError(
+            f"{source}: not an ONNX file onnxruntime can run ({_first_line(error)})"
+        ) from None
+
+
+def _too_large(source: str) -> PolicyError:
+    return PolicyError(f"{source}: larger than {SIZE_MAX >> 20} MiB; this is no policy file")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
