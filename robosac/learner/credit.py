@@ -31,7 +31,7 @@ class CreditBook:
         ahead = max(0, allowed - rows)
         free = ahead - sum(granted[key] - mark for key, mark in marks.items())
         fair = max(1, ahead // max(1, len(marks)))
-        for key in sorted(marks, key=lambda key: granted[key] - marks[key]):
+        for key in sorted(marks, key=lambda key: (granted[key] - marks[key], granted[key])):
             more = max(0, min(marks[key] + fair - granted[key], free))
             granted[key] += more
             free -= more
