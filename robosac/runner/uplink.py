@@ -147,12 +147,15 @@ class Uplink:
         """Whether there is nothing left to do, or nobody left to do it for."""
         if not self._pipe.closed:
             return False
-        if self._refused or all(stream.done for stream in self._streams.values()):
+        streams = self._streams.values()
+        if self._refused or all(stream.done for stream in streams):
+            return True
+        if not self._welcomed and not any(stream.spool.pending for stream in streams):
             return True
         now = time.monotonic()
         if self._gone_since is None:
             self._gone_since = now
-        moved = max(stream.acknowledged_at for stream in self._streams.values())
+        moved = max(stream.acknowledged_at for stream in streams)
         return now - max(self._gone_since, moved) > _GRACE_S
 
     def _take_from_loop(self) -> None:

@@ -1,0 +1,393 @@
+"""The control loop's side, with a real uplink process and a real service behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from robosac.errors import PolicyError, WireError
+from robosac.learner.inbox import Inbox
+from robosac.learner.service import PublishedPolicy, Service
+from robosac.replay import SegmentLog
+from robosac.runner import uplink_link as uplink_link_module
+from robosac.runner.spool import Spool
+from robosac.runner.uplink_link import UplinkLink
+from robosac.wire import messages
+from robosac.wire.sockets import bind_learner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from robosac.policy import Contract
+    from tests.robosac.conftest import PolicyMaker
+
+RUN = "a" * 32
+ROBOT = "small-0"
+PATIENCE_S = 15.0
+
+
+class Place:
+    """A service, and the links that a test makes to it."""
+
+    def __init__(self, folder: Path, contract: Contract) -> None:
+        self.folder, self.contract = folder, contract
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.links: list[UplinkLink] = []
+        self.stopped = False
+        self.serve(0)
+
+    def serve(self, port: int) -> None:
+        """Begin to serve, on the same port again after stop_serving()."""
+        bound, self.endpoint = bind_learner(self.context, port)
+        self.service = Service(bound, self.folder / "replay", Inbox())
+        self.service.start()
+
+    def stop_serving(self) -> int:
+        """End the service and return its port."""
+        self.service.stop()
+        return int(self.endpoint.rpartition(":")[2])
+
+    def publish(self, version: int, file: bytes) -> None:
+        """Let the service send a policy."""
+        sha256 = hashlib.sha256(file).hexdigest()
+        self.service.policy = PublishedPolicy(version, sha256, file)
+
+    def link(self, *, contract: Contract | None = None, run: str = RUN) -> UplinkLink:
+        """Start an uplink process."""
+        self.links.append(
+            UplinkLink(
+                contract or self.contract,
+                endpoint=self.endpoint,
+                robot=ROBOT,
+                run=run,
+                folder=self.folder,
+                stopped=lambda: self.stopped,
+            )
+        )
+        return self.links[-1]
+
+    def rows(self) -> list[float]:
+        """First column of everything on disk, in order."""
+        with SegmentLog(self.folder / "replay", self.contract.row_layout) as log:
+            return [number for chunk in log.rows() for number in chunk.rows[:, 0].tolist()]
+
+    def close(self) -> None:
+        """End everything, in whatever state it is."""
+        self.stopped = True
+        for link in self.links:
+            link.close()
+        self.service.stop()
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def place(tmp_path: Path, contract: Contract, make_policy: PolicyMaker) -> Iterator[Place]:
+    """A service with a good policy."""
+    place = Place(tmp_path, contract)
+    place.publish(1, make_policy())
+    yield place
+    place.close()
+
+
+def record(link: UplinkLink, contract: Contract, first: int, count: int) -> None:
+    """Record rows that tell their sequence number, as a loop does: a row, a poll."""
+    for number in range(first, first + count):
+        link.record(np.full(contract.row_layout.width, number, np.float32))
+        link.poll()
+
+
+def until(link: UplinkLink, condition: Callable[[], bool]) -> None:
+    """Let the loop wait for something."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < deadline:
+        link.pause()
+    assert condition()
+
+
+def uplink_pid(link: UplinkLink) -> int:
+    """The present uplink process."""
+    return link._process.pid  # noqa: SLF001 -- faults are injected from outside
+
+
+def test_a_run_is_delivered_whole(place: Place, contract: Contract) -> None:
+    """From the first policy to the farewell; nothing is left on the robot."""
+    link = place.link()
+    link.wait_until_ready()
+    assert (link.acting.version, link.credit) == (1, None)
+    record(link, contract, 0, 1000)
+    link.report(messages.Episode(run=RUN, end=1000, return_=2.0, length=1000))
+    link.finish(1000)
+    link.close()
+    assert place.service.ledger.ended == 1
+    assert [episode.return_ for episode in place.service.episodes] == [2.0]
+    place.service.stop()
+    assert place.rows() == list(range(1000))
+    assert list((place.folder / "spool").iterdir()) == []
+
+
+def test_a_killed_uplink_is_replaced_and_no_row_is_lost(place: Place, contract: Contract) -> None:
+    """SIGKILL again and again while rows are made; the loop only ever sees it in its log."""
+    link = place.link()
+    link.wait_until_ready()
+    made = 0
+    for _ in range(3):
+        record(link, contract, made, 500)
+        os.kill(uplink_pid(link), signal.SIGKILL)
+        record(link, contract, made + 500, 500)
+        made += 1000
+        until(link, lambda: not link._unspooled)  # noqa: SLF001 -- the new one has taken over
+    link.finish(made)
+    link.close()
+    place.service.stop()
+    assert place.rows() == list(range(made))
+    assert place.service.audit().duplicated == 0
+
+
+def test_an_uplink_killed_in_the_last_moment_is_replaced(place: Place, contract: Contract) -> None:
+    """The loop is waiting for the farewell, and says again that it has finished."""
+    link = place.link()
+    link.wait_until_ready()
+    record(link, contract, 0, 100)
+    os.kill(uplink_pid(link), signal.SIGKILL)
+    link.finish(100)
+    assert place.service.ledger.made == {(ROBOT, RUN): 100}
+
+
+def test_an_uplink_that_keeps_dying_ends_the_run(
+    place: Place, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its exit code and the number of rows that nobody has."""
+    monkeypatch.setattr(uplink_link_module, "_RESTARTS", 0)
+    link = place.link()
+    link.wait_until_ready()
+    os.kill(uplink_pid(link), signal.SIGKILL)
+    os.waitid(os.P_PID, uplink_pid(link), os.WEXITED | os.WNOWAIT)
+    link.record(np.zeros(contract.row_layout.width, np.float32))
+    with pytest.raises(WireError, match=r"died 1 times, last with exit code -9.*1 rows were not"):
+        until(link, lambda: False)
+
+
+def test_an_uplink_that_hangs_holds_up_nothing(place: Place, contract: Contract) -> None:
+    """Stopped for a while: recording goes on in microseconds, and everything arrives later."""
+    link = place.link()
+    link.wait_until_ready()
+    os.kill(uplink_pid(link), signal.SIGSTOP)
+    slowest = 0.0
+    for number in range(3000):
+        started = time.perf_counter()
+        record(link, contract, number, 1)
+        slowest = max(slowest, time.perf_counter() - started)
+    os.kill(uplink_pid(link), signal.SIGCONT)
+    link.finish(3000)
+    assert slowest < 0.2
+    place.service.stop()
+    assert place.rows() == list(range(3000))
+
+
+def test_an_uplink_that_never_takes_rows_ends_the_run(
+    place: Place, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded, and the reason is told."""
+    monkeypatch.setattr(uplink_link_module, "_UNSPOOLED_MAX", 50)
+    link = place.link()
+    link.wait_until_ready()
+    os.kill(uplink_pid(link), signal.SIGSTOP)
+    with pytest.raises(WireError, match="takes no rows, 51 wait"):
+        record(link, contract, 0, 1000)
+    os.kill(uplink_pid(link), signal.SIGCONT)
+
+
+def test_the_end_of_the_service_asks_nothing_of_the_uplink(
+    place: Place, contract: Contract
+) -> None:
+    """SIGTERM to the whole group, as at shutdown: what was recorded is still delivered."""
+    link = place.link()
+    link.wait_until_ready()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(uplink_pid(link), number)
+    record(link, contract, 0, 100)
+    link.finish(100)
+    assert place.service.ledger.made == {(ROBOT, RUN): 100}
+
+
+def test_without_a_learner_rows_wait_on_disk(place: Place, contract: Contract) -> None:
+    """It goes away in the middle of a run; the loop goes on, and stops when it is told to."""
+    link = place.link()
+    link.wait_until_ready()
+    record(link, contract, 0, 100)
+    until(link, lambda: place.service.ledger.rows == 100)
+    port = place.stop_serving()
+    record(link, contract, 100, 100)
+    until(link, lambda: not link._unspooled)  # noqa: SLF001 -- they are in the spool
+    place.stopped = True
+    link.finish(200)
+    link.close()
+    with Spool(place.folder / "spool", contract.row_layout, robot=ROBOT, run=RUN) as spool:
+        assert spool.end == 200
+    place.stopped = False
+    place.serve(port)
+
+
+def test_the_next_run_delivers_what_the_last_one_left(
+    place: Place, contract: Contract, make_policy: PolicyMaker
+) -> None:
+    """A learner that died comes back; both runs are on disk, each once and in order."""
+    first = place.link()
+    first.wait_until_ready()
+    place.stop_serving()
+    record(first, contract, 0, 300)
+    place.stopped = True
+    first.close()
+    place.stopped = False
+    place.serve(0)
+    place.publish(1, make_policy())
+    second = place.link(run="b" * 32)
+    second.wait_until_ready()
+    record(second, contract, 1000, 200)
+    second.finish(200)
+    place.service.stop()
+    assert sorted(place.rows()) == [*range(300), *range(1000, 1200)]
+    audit = place.service.audit()
+    assert (audit.lost, audit.duplicated) == (0, 0)
+
+
+def test_a_restarted_learner_is_found_again(
+    place: Place, contract: Contract, make_policy: PolicyMaker
+) -> None:
+    """Within a run: the loop does not even notice, and acts on the new learner's policy."""
+    link = place.link()
+    link.wait_until_ready()
+    record(link, contract, 0, 100)
+    port = place.stop_serving()
+    record(link, contract, 100, 100)
+    place.serve(port)
+    place.publish(1, make_policy(gain=3.0))
+    record(link, contract, 200, 100)
+    link.finish(300)
+    place.service.stop()
+    assert place.rows() == list(range(300))
+
+
+def test_newer_policies_act_and_bad_ones_do_not(
+    place: Place, contract: Contract, make_policy: PolicyMaker
+) -> None:
+    """A policy of NaNs, one of another robot, and one damaged on the way: three are counted."""
+    link = place.link()
+    link.wait_until_ready()
+    other = msgspec.structs.replace(contract, env="Other-v0")
+    for version, file in ((2, make_policy(gain=np.nan)), (3, make_policy(contract=other))):
+        place.publish(version, file)
+        until(link, lambda version=version: link.refused_policies == version - 1)  # type: ignore[misc]
+    place.service.policy = PublishedPolicy(4, "0" * 64, make_policy())
+    until(link, lambda: link.refused_policies == 3)
+    assert link.acting.version == 1
+    place.publish(5, make_policy(gain=2.0))
+    until(link, lambda: link.acting.version == 5)
+    assert link.refused_policies == 3
+
+
+def test_policies_of_a_resumed_learner_are_taken_although_their_numbers_are_lower(
+    place: Place, make_policy: PolicyMaker
+) -> None:
+    """It lost its newest checkpoint in a crash; files of higher versions are still around."""
+    for version in (97, 98, 99):
+        name = f"{'c' * 32}-{version:09d}.onnx"
+        (place.folder / "policy").mkdir(exist_ok=True)
+        (place.folder / "policy" / name).write_bytes(make_policy())
+    link = place.link()
+    link.wait_until_ready()
+    assert link.acting.version == 1
+
+
+def test_a_bad_first_policy_ends_the_run(place: Place, make_policy: PolicyMaker) -> None:
+    """There is none to fall back on, and waiting would be for ever."""
+    place.publish(1, make_policy(gain=np.nan))
+    link = place.link()
+    with pytest.raises(PolicyError, match=r"first policy refused: version 1.*not finite"):
+        link.wait_until_ready()
+
+
+def test_a_refusal_is_told(place: Place, contract: Contract) -> None:
+    """With the learner's words."""
+    place.service.open_log(msgspec.structs.replace(contract, env="Other-v0"))
+    link = place.link()
+    with pytest.raises(WireError, match=r"learner refuses this robot: .*Other-v0"):
+        link.wait_until_ready()
+
+
+def test_waiting_ends_when_the_run_is_to_stop(place: Place) -> None:
+    """No policy ever comes; nothing is recorded, and closing does not hang."""
+    place.service.policy = None
+    link = place.link()
+    place.stopped = True
+    link.wait_until_ready()
+    link.finish(0)
+    link.close()
+
+
+def test_a_paced_run_is_ready_when_it_may_move(place: Place) -> None:
+    """Not before: a robot that stands and waits for leave would miss its ticks."""
+    place.service.allowed_steps = 0
+    link = place.link()
+    for _ in range(10):
+        link.pause()
+    assert link.credit == 0
+    place.service.allowed_steps = 64
+    link.wait_until_ready()
+    assert link.credit == 64
+
+
+def test_a_full_disk_on_the_robot_is_told(
+    place: Place, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line with the rows that could not be kept; the process has not just vanished."""
+    link = place.link()
+    link.wait_until_ready()
+    limits = (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    resource.prlimit(uplink_pid(link), resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(WireError, match=r"file size limit reached.*\(\d+ rows were not kept\)"):
+        record(link, contract, 0, 100_000)
+
+
+def test_closing_twice_is_harmless(place: Place) -> None:
+    """Once by the loop's end, once by whoever made the link."""
+    link = place.link()
+    link.wait_until_ready()
+    link.finish(0)
+    link.close()
+    link.close()
+
+
+def test_handing_over_a_row_costs_the_control_thread_little(
+    place: Place, contract: Contract
+) -> None:
+    """A row and a poll, median over 2,000 ticks: far below a tick of 20 ms."""
+    link = place.link()
+    link.wait_until_ready()
+    row = np.zeros(contract.row_layout.width, np.float32)
+    costs = []
+    for _ in range(2000):
+        started = time.perf_counter()
+        link.record(row)
+        link.poll()
+        costs.append(time.perf_counter() - started)
+    assert np.median(costs) < 1e-3
+    link.finish(2000)
+
+
+def test_an_uplink_says_in_one_line_what_it_cannot_do(tmp_path: Path, place: Place) -> None:
+    """The place for policies is taken by a file: no traceback for the loop."""
+    (tmp_path / "policy").write_text("in the way")
+    link = place.link()
+    with pytest.raises(WireError, match=r"policy: got .*expected a place"):
+        link.wait_until_ready()
