@@ -64,7 +64,7 @@ class Child:
         self._reader.start()
 
     def ask_to_stop(self) -> None:
-        """Cut the lifeline."""
+        """Cut the lifeline; may be done any number of times."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
@@ -75,6 +75,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
+        self.ask_to_stop()
         self._reader.join(timeout_s)
         return code
 

@@ -1,0 +1,225 @@
+"""The control loop with a small environment and a link that notes everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robosac.replay import RowLayout, Transition
+from robosac.runner.link import Acting, Link
+from robosac.runner.loop import Loop, Tally
+from robosac.wire.messages import Episode
+
+FloatArray = NDArray[np.float32]
+
+LAYOUT = RowLayout(obs=1, extra=0, action=1)
+RUN = "a" * 32
+EPISODE = 4
+
+
+class Counting(gymnasium.Env[FloatArray, FloatArray]):
+    """Observes the step it is at; ends by itself after four, by time after two when `timed`."""
+
+    def __init__(self, *, timed: bool = False) -> None:
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        self.action_space = gymnasium.spaces.Box(0.0, 4.0, (1,), np.float32)
+        self.timed = timed
+        self.seeds: list[int | None] = []
+        self.actions: list[float] = []
+        self.at = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Start at zero."""
+        super().reset(seed=seed)
+        self.seeds.append(seed)
+        self.at = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+        """Count; the reward is ten times the step."""
+        self.actions.append(float(action[0]))
+        self.at += 1
+        terminated = not self.timed and self.at == EPISODE
+        truncated = self.timed and self.at == EPISODE // 2
+        info = {"dt": 0.02, "rewards": {"step": 10.0 * self.at}, "guards": 2}
+        return np.full(1, self.at, np.float32), 10.0 * self.at, terminated, truncated, info
+
+
+class FakePolicy:
+    """Answers with the noise, so that exploration is visible, or with a constant."""
+
+    def __init__(self, constant: float | None = None) -> None:
+        self.constant = constant
+
+    def act(self, obs: FloatArray, noise: FloatArray) -> FloatArray:
+        """One action in output units."""
+        return noise if self.constant is None else np.full(1, self.constant, np.float32)
+
+
+class NotedLink(Link):
+    """Keeps what it gets; credit grows by one at every pause."""
+
+    def __init__(self, policy: FakePolicy, *, credit: int | None = None) -> None:
+        self.credit = credit
+        self.policy = policy
+        self.events: list[str] = []
+        self.rows: list[FloatArray] = []
+        self.episodes: list[Episode] = []
+        self.version = 1
+
+    @property
+    def acting(self) -> Acting:
+        """A new version at every look."""
+        self.version += 1
+        return Acting(self.policy, self.version)  # type: ignore[arg-type]
+
+    def wait_until_ready(self) -> None:
+        """Noted."""
+        self.events.append("ready")
+
+    def record(self, row: FloatArray) -> None:
+        """Noted."""
+        self.rows.append(row)
+
+    def report(self, episode: Episode) -> None:
+        """Noted."""
+        self.episodes.append(episode)
+
+    def poll(self) -> None:
+        """Noted."""
+        self.events.append("poll")
+
+    def pause(self) -> None:
+        """Noted; a step is allowed."""
+        self.events.append("pause")
+        assert self.credit is not None
+        self.credit += 1
+
+    def finish(self, made: int) -> None:
+        """Noted."""
+        self.events.append(f"finish {made}")
+
+
+def play(
+    env: Counting, link: NotedLink, steps: int, *, seed: int = 0
+) -> list[Transition[FloatArray]]:
+    """Run a loop to its end and unpack what it has recorded."""
+    loop = Loop(env, link, LAYOUT, run=RUN, seed=seed)
+    loop.run(steps, stopped=lambda: False)
+    assert loop.made == len(link.rows) == steps
+    return [LAYOUT.view(row) for row in link.rows]
+
+
+def test_transitions_belong_together() -> None:
+    """next_obs is of the same episode, whatever ended it; the reset's observation is the next."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+    rows = play(env, link, 10)
+    assert [float(row.obs[0]) for row in rows] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert [float(row.next_obs[0]) for row in rows] == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+    assert [float(row.reward) for row in rows] == [10, 20, 30, 40, 10, 20, 30, 40, 10, 20]
+    assert [float(row.terminated) for row in rows] == [0, 0, 0, 1, 0, 0, 0, 1, 0, 0]
+    assert [float(row.truncated) for row in rows] == [0.0] * 10
+    assert [float(row.policy_version) for row in rows] == list(range(2, 12))
+    assert {(round(float(row.dt), 3), float(row.guards)) for row in rows} == {(0.02, 2.0)}
+
+
+def test_a_time_limit_is_no_termination() -> None:
+    """The value of what would have come is kept."""
+    rows = play(Counting(timed=True), NotedLink(FakePolicy(3.0)), 4)
+    assert [float(row.truncated) for row in rows] == [0, 1, 0, 1]
+    assert [float(row.terminated) for row in rows] == [0.0] * 4
+
+
+def test_actions_are_stored_in_the_units_of_the_learner() -> None:
+    """The policy answers in those of the environment, 0 to 4 here; a row has -1 to 1."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+    rows = play(env, link, 2)
+    assert env.actions == [3.0, 3.0]
+    assert [float(row.action[0]) for row in rows] == [0.5, 0.5]
+    assert [float(row.executed[0]) for row in rows] == [0.5, 0.5]
+
+
+def test_the_robot_does_not_move_before_everything_is_ready() -> None:
+    """A robot that stands up first would wait for its first command."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+
+    def wait_until_ready() -> None:
+        assert env.seeds == []
+        link.events.append("ready")
+
+    link.wait_until_ready = wait_until_ready  # type: ignore[method-assign]
+    play(env, link, 1)
+    assert link.events == ["ready", "poll", "finish 1"]
+
+
+def test_a_simulated_robot_waits_for_credit() -> None:
+    """It makes no row more than it may, and looks for news before every tick."""
+    link = NotedLink(FakePolicy(3.0), credit=2)
+    play(Counting(), link, 4)
+    assert link.events == [
+        *("ready", "poll", "poll", "poll", "pause", "poll", "poll", "pause", "poll", "finish 4")
+    ]
+
+
+def test_a_run_ends_where_it_is_told_to_stop() -> None:
+    """Between two ticks; what was made is still delivered."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+    loop = Loop(env, link, LAYOUT, run=RUN, seed=0)
+    loop.run(100, stopped=lambda: loop.made == 5)
+    assert len(link.rows) == 5
+    assert link.events[-1] == "finish 5"
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_a_run_with_nothing_to_do_touches_nothing(steps: int) -> None:
+    """No steps left, or stopped before the first: the robot does not even stand up."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+    Loop(env, link, LAYOUT, run=RUN, seed=0).run(steps, stopped=lambda: True)
+    assert env.seeds == []
+    assert link.events == ["ready", "finish 0"]
+
+
+def test_the_last_step_of_a_run_needs_no_reset() -> None:
+    """A robot that has fallen at the very end is not stood up for nothing."""
+    env = Counting()
+    play(env, NotedLink(FakePolicy(3.0)), EPISODE)
+    assert len(env.seeds) == 1
+
+
+def test_exploration_and_first_reset_follow_the_seed() -> None:
+    """Same seed, same noise; another seed, another; later resets go on by themselves."""
+    envs = [Counting() for _ in range(3)]
+    for env, seed in zip(envs, (1, 1, 2), strict=True):
+        play(env, NotedLink(FakePolicy()), 10, seed=seed)
+    assert envs[0].actions == envs[1].actions != envs[2].actions
+    assert envs[0].seeds[0] == envs[1].seeds[0] != envs[2].seeds[0]
+    assert envs[0].seeds[1:] == [None, None]
+    assert len(set(envs[0].actions)) == 10
+
+
+def test_episodes_are_reported_with_their_sums() -> None:
+    """Return, length, and the mean of every reward term."""
+    link = NotedLink(FakePolicy(3.0))
+    play(Counting(), link, 10)
+    assert [episode.end for episode in link.episodes] == [4, 8]
+    assert link.episodes[0] == Episode(
+        run=RUN, end=4, return_=100.0, length=4, rewards={"step": 25.0}
+    )
+
+
+def test_speed_is_the_distance_over_the_time() -> None:
+    """Steps of different length count by their length; nothing measured is None, not 0."""
+    tally = Tally()
+    assert tally.speed_mps is None
+    tally.add(1.0, fell=False, info={})
+    assert (tally.speed_mps, tally.fell) == (None, None)
+    tally.add(1.0, fell=False, info={"forward_mps": 1.0, "dt": 0.01})
+    tally.add(1.0, fell=True, info={"forward_mps": 2.0, "dt": 0.03})
+    assert tally.speed_mps == pytest.approx(1.75)
+    assert tally.fell is True
