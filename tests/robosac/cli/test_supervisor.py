@@ -199,8 +199,12 @@ def test_tracebacks_stay_in_the_log(play: Play, capfd: pytest.CaptureFixture[str
 
 def _interrupt_soon(play: Play, *, learner: str, runner: str) -> None:
     """Press Ctrl-C half a second after the start."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    play.run(learner=learner, runner=runner, shares=[10])
+    try:
+        play.run(learner=learner, runner=runner, shares=[10])
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def test_an_interrupted_run_leaves_its_report(play: Play) -> None:
