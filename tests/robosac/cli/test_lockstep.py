@@ -42,14 +42,13 @@ CONFIG = RunConfig(
 
 
 def play(
-    folder: RunFolder, steps: int, shown: list[dict[str, Any]] | None = None
+    folder: RunFolder, steps: int, *, show: Callable[[dict[str, Any]], None] = lambda _: None
 ) -> dict[str, Any]:
     """Make more steps in a folder, which is made when needed."""
     if not folder.path.exists():
         folder.create(CONFIG)
     with resolve.make(robot=None, task=None, env=CONFIG.env) as place:
-        show = [] if shown is None else shown
-        return run_lockstep(folder, CONFIG, place, steps=steps, show=show.append)
+        return run_lockstep(folder, CONFIG, place, steps=steps, show=show)
 
 
 def graph(folder: RunFolder) -> bytes:
