@@ -96,6 +96,8 @@ class Limits:
     def __init__(self, spec: RobotSpec) -> None:
         """Take every bound from robot.toml."""
         self.lower, self.upper = spec.soft_limits()
+        self._lowest = 2 * spec.column("lower") - self.lower
+        self._highest = 2 * spec.column("upper") - self.upper
         self._velocity_max = spec.column("velocity_max")
         self._script_speed = np.minimum(self._velocity_max, np.float32(spec.safety.ramp_speed))
         self._kp_max, self._kd_max = spec.column("kp"), spec.column("kd")
@@ -125,6 +127,14 @@ class Limits:
     def inside(self, position: FloatArray) -> FloatArray:
         """The nearest positions (J,), rad, inside the soft limits."""
         return np.clip(position, self.lower, self.upper)
+
+    def possible(self, position: FloatArray) -> FloatArray:
+        """The nearest positions (J,), rad, that joints can have.
+
+        Stops give way and sensors are not exact: as much beyond the mechanical limits as the soft
+        limits lie within them.
+        """
+        return np.clip(position, self._lowest, self._highest)
 
     def script(self, start: FloatArray, goal: FloatArray, dt_s: float) -> FloatArray:
         """One step of a scripted move towards a goal inside the soft limits, at ramp_speed.
@@ -178,10 +188,6 @@ class SensorWatch:
     def upright(self, state: RobotState) -> bool:
         """Judge by projected gravity, which has no singularity as Euler angles have."""
         return -float(state.gravity[2]) >= self._cosine
-
-    def forget(self) -> None:
-        """Start anew."""
-        self._tilted_since_ns = None
 
     def _tilted_too_long(self, state: RobotState, now_ns: int) -> bool:
         if self.upright(state):

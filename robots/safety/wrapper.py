@@ -97,7 +97,7 @@ class SafeRobot(Robot):
         """Ramp to the stance from a fresh reading; ignored while moving.
 
         Raises SafetyStopError when a latched cause has not been cleared, the robot is still being
-        damped, or the reading is not fresh, finite and upright.
+        damped, or the reading is not fresh, finite, upright and within mechanical limits.
         """
         if self.state not in (State.STANDBY, State.DAMP, State.FAULT):
             _log.info("safety: enable ignored in %s", self.state.value)
@@ -105,10 +105,9 @@ class SafeRobot(Robot):
         reading = self.read()
         if self.state is not State.STANDBY:
             raise SafetyStopError(self.state.value, self.why)
-        if self._sensor_doubt:
-            raise SafetyStopError(self.state.value, label(self._sensor_doubt))
-        if not self._sensors.upright(reading):
-            raise SafetyStopError(self.state.value, label(Guard.TILT))
+        unfit = self._unfit(reading)
+        if unfit:
+            raise SafetyStopError(self.state.value, label(unfit))
         self._forget()
         self._go(Event.ENABLE)
 
@@ -133,10 +132,11 @@ class SafeRobot(Robot):
     def read(self) -> RobotState:
         """Read the sensors and let the state guards judge them."""
         with self._latching_errors():
-            self._reading = self._robot.read()
+            reading = self._robot.read()
             self._take_stop()
-            self._judge(self._reading)
-        return self._reading
+            self._judge(reading)
+            self._reading = reading
+        return reading
 
     def write(self, command: JointCommand) -> JointCommand:
         """Apply what the present state allows and return it.
@@ -211,7 +211,6 @@ class SafeRobot(Robot):
         placed = self._robot.place(rng)
         if placed:
             self._forget()
-            self._reading, self._dangers = None, Guard.NONE
             self._go(Event.PLACE)
         return placed
 
@@ -219,6 +218,15 @@ class SafeRobot(Robot):
         """Return the guards that fired since the last call, and forget them."""
         seen, self._seen = self._seen, Guard.NONE
         return seen
+
+    def _unfit(self, reading: RobotState) -> Guard:
+        """What speaks against enabling now, without the patience that motion gets."""
+        unfit = self._sensor_doubt
+        if not self._sensors.upright(reading):
+            unfit |= Guard.TILT
+        if not np.array_equal(self._limits.possible(reading.position), reading.position):
+            unfit |= Guard.POSITION_LIMIT
+        return unfit
 
     def _judge(self, reading: RobotState) -> None:
         """Let the state guards judge a reading as of now; then the machine's own timers."""
@@ -284,7 +292,9 @@ class SafeRobot(Robot):
 
     def _last(self) -> JointCommand:
         """The last command sent; none is sent yet where RAMP begins, at the measured pose."""
-        return self._sent or JointCommand.towards(self._measured(), self.spec)
+        if self._sent is not None:
+            return self._sent
+        return JointCommand.towards(self._limits.possible(self._measured()), self.spec)
 
     def _elapsed_s(self) -> float:
         """Time since the last command, s; a long silence must not buy a long jump."""
@@ -321,7 +331,6 @@ class SafeRobot(Robot):
     def _forget(self) -> None:
         """Start anew: no causes, no doubts, and the next move starts at the measured pose."""
         self._machine.forget()
-        self._sensors.forget()
         self._sensor_doubt = self._command_doubt = Guard.NONE
         self._sent = None
         self._refused = 0

@@ -78,6 +78,7 @@ def test_the_written_stream_is_slew_limited_across_every_transition(bench: Bench
 
 def test_the_interface_is_passed_through(bench: Bench) -> None:
     """Spec, clock and base motion are the wrapped robot's."""
+    assert bench.robot.calls == ["connect"]
     assert bench.safe.spec is bench.robot.spec
     bench.robot.clock_ns = 123
     assert bench.safe.now() == 123

@@ -59,6 +59,17 @@ def test_a_command_that_breaks_the_judge_does_not_leave_the_robot_moving(bench: 
     assert bench.state is State.DAMP
 
 
+def test_a_reading_that_breaks_the_judge_damps_and_damping_goes_on(bench: Bench) -> None:
+    """A driver may return anything; the broken reading is raised once and not judged again."""
+    bench.to(State.ACTIVE)
+    bench.say(joint_age_s="old")
+    with pytest.raises(TypeError):
+        bench.read()
+    bench.safe.write(bench.command())
+    assert bench.state is State.DAMP
+    np.testing.assert_array_equal(bench.last.kp, 0)
+
+
 @pytest.mark.parametrize("method", ["read", "write", "wait_until"])
 def test_an_error_in_standby_latches_nothing(bench: Bench, method: str) -> None:
     """There is no torque that would have to go; the operator may plug in and enable."""

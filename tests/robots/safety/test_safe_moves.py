@@ -61,6 +61,15 @@ def test_a_robot_that_lies_outside_its_soft_limits_is_led_back_at_ramp_speed(ben
     np.testing.assert_array_equal(path[-1], bench.stance)
 
 
+def test_a_ramp_does_not_start_at_an_impossible_pose(bench: Bench) -> None:
+    """An encoder that jumps by a turn after enable would throw the joint against its stop."""
+    bench.to(State.RAMP)
+    bench.say(position=f4(0.1, -1.5 + 2 * math.pi))
+    bench.read()
+    bench.safe.write(bench.command())
+    np.testing.assert_allclose(bench.last.position, [0.1, -0.45], rtol=1e-6)
+
+
 def test_a_long_pause_in_a_scripted_move_does_not_become_a_jump(bench: Bench) -> None:
     """Two seconds without a write count as 0.1 s."""
     bench.to(State.RAMP)
@@ -131,6 +140,27 @@ def test_damping_ends_when_the_robot_lies_still_for_a_second(bench: Bench) -> No
     assert (bench.safe.now() - start) / MS == pytest.approx(1000, abs=40)
     bench.tick()
     assert bench.robot.limp
+
+
+def test_a_blind_moment_is_no_stillness(bench: Bench) -> None:
+    """0.8 s of stillness, one reading that is none, 0.8 s of stillness: not a second in a row."""
+    bench.to(State.DAMP)
+    for reading in ({}, {"gyro": f4(math.nan, 0, 0)}, {}):
+        bench.say(**reading)
+        for _ in range(1 if reading else 40):
+            bench.tick()
+    assert bench.state is State.DAMP
+
+
+def test_the_stillness_of_an_earlier_stop_does_not_count(bench: Bench) -> None:
+    """Every stop waits for its own second."""
+    for _ in range(2):
+        bench.to(State.DAMP)
+        bench.say()
+        start = bench.safe.now()
+        bench.ticks_until(State.FAULT)
+        assert (bench.safe.now() - start) / MS == pytest.approx(1000, abs=40)
+        bench.safe.clear()
 
 
 @pytest.mark.parametrize(

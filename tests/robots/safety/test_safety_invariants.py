@@ -66,7 +66,10 @@ readings: SearchStrategy[Reading] = st.one_of(st.just({}), trouble)
 pauses = st.sampled_from([0, 1, 20, 20, 20, 39, 120, 3000])
 acts = st.sampled_from(["", "", "", "", "enable", "stop", "clear", "disarm", "place"])
 ticks = st.lists(st.tuples(acts, readings, commands, pauses), max_size=25)
-starts = vectors(2, st.floats(-4, 4, width=32))
+starts = st.tuples(
+    st.floats(-1.046875, 1.046875, width=32), st.floats(-2.546875, -0.453125, width=32)
+).map(lambda pair: np.array(pair, np.float32))
+"""Also beyond the soft and the mechanical limits, as far as a robot may be enabled there."""
 
 
 def drive(bench: Bench, act: str, reading: Reading, pause_ms: int) -> None:
@@ -92,6 +95,8 @@ class Watcher:
         spec = bench.robot.spec
         self._bench = bench
         self._lower, self._upper = spec.soft_limits()
+        lower, upper = spec.column("lower"), spec.column("upper")
+        self._middle, self._farthest = (lower + upper) / 2, 0.526 * (upper - lower)
         self._reach, self._effort = spec.column("velocity_max"), spec.column("effort_max")
         self._kp = spec.column("kp")
         self._kd = np.maximum(spec.column("kd"), np.float32(spec.safety.damp_kd))
@@ -120,6 +125,7 @@ class Watcher:
         assert ((command.kp >= 0) & (command.kp <= self._kp)).all()
         assert ((command.kd >= 0) & (command.kd <= self._kd)).all()
         assert (np.abs(command.torque) <= self._effort).all()
+        assert (np.abs(command.position - self._middle) <= self._farthest).all()
         inside = (command.position >= self._lower) & (command.position <= self._upper)
         assert inside[self._was_inside].all()
         self._was_inside |= inside

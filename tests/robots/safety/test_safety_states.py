@@ -89,6 +89,15 @@ def test_a_process_that_starts_moves_nothing(bench: Bench) -> None:
     assert bench.robot.calls.count("disarm") == 3
 
 
+def test_waiting_with_no_torque_is_no_fault(bench: Bench) -> None:
+    """A caller that only writes in STANDBY has old readings, and acts on none of them."""
+    bench.read()
+    for _ in range(100):
+        bench.safe.write(bench.command())
+        bench.safe.wait_until(bench.safe.now() + bench.period_ns)
+    assert bench.state is State.STANDBY
+
+
 @pytest.mark.parametrize("state", [State.RAMP, State.ACTIVE, State.HOLD, State.SIT])
 def test_a_second_enable_is_ignored_and_logged(
     bench: Bench, state: State, caplog: pytest.LogCaptureFixture
@@ -149,9 +158,14 @@ def test_clear_forgets_the_causes_and_starts_no_motion(bench: Bench) -> None:
     assert bench.robot.written
 
 
-def test_clear_during_a_stop_is_ignored(bench: Bench) -> None:
+def test_clear_during_a_stop_is_ignored_and_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     """The cause of a stop cannot be cleared before the torque is off."""
-    bench.to(State.DAMP).safe.clear()
+    bench.to(State.DAMP)
+    with caplog.at_level(logging.INFO):
+        bench.safe.clear()
+    assert "clear ignored" in caplog.text
     assert bench.safe.causes == (Guard.STATE_NOT_FINITE,)
 
 
@@ -172,10 +186,12 @@ def test_clearing_while_the_cause_persists_does_not_help(bench: Bench) -> None:
         ({"imu_age_s": 0.1}, "stale_state"),
         ({"quaternion": np.array([0, 1, 0, 0], np.float32)}, "tilt"),
         ({"effort": np.array([0, np.inf], np.float32)}, "state_not_finite"),
+        ({"position": np.array([1.06, -1.5], np.float32)}, "position_limit"),
+        ({"position": np.array([0.1, 4.8], np.float32)}, "position_limit"),
     ],
-    ids=["a little stale", "stale", "upside down", "not finite"],
+    ids=["a little stale", "stale", "upside down", "not finite", "beyond the stop", "a turn off"],
 )
-def test_enable_wants_one_fresh_finite_upright_reading(
+def test_enable_wants_one_fresh_finite_upright_possible_reading(
     bench: Bench, sensors: dict[str, object], cause: str
 ) -> None:
     """All guards green means without the patience that motion gets."""
