@@ -6,11 +6,15 @@ import difflib
 import math
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from robosac.algorithms.config import SACConfig
 from robosac.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -65,12 +69,29 @@ def find(name_or_path: str) -> Recipe:
                 f"unknown recipe {name_or_path!r}; expected {' or '.join(near)}, or a TOML file"
             )
     try:
-        recipe = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Recipe)
+        content = tomllib.loads(path.read_text("utf-8"))
+        for key in _unknown_keys(content, Recipe):
+            raise ConfigError(f"{path}: unknown key {key}")
+        recipe = msgspec.convert(content, Recipe)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path}: {error}") from None
     for problem in problems(recipe):
         raise ConfigError(f"{path}: {problem}")
     return recipe
+
+
+def _unknown_keys(
+    table: Mapping[str, object], kind: type[msgspec.Struct], path: str = ""
+) -> Iterator[str]:
+    """Keys that a table must not have, each with what may have been meant."""
+    fields: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in table.items():
+        if key not in fields:
+            near = [f"{path}{name}" for name in difflib.get_close_matches(key, fields)]
+            listed = f"one of {', '.join(path + name for name in sorted(fields))}"
+            yield f"{path}{key}; expected {' or '.join(near) or listed}"
+        elif isinstance(value, dict) and fields[key] in {LearnerConfig, SACConfig}:
+            yield from _unknown_keys(value, fields[key], f"{path}{key}.")
 
 
 def problems(recipe: Recipe) -> list[str]:
@@ -102,15 +123,24 @@ def problems(recipe: Recipe) -> list[str]:
         for name, value in (("sac.gamma", sac.gamma), ("sac.tau", sac.tau))
         if not 0 < value <= 1
     ]
-    if not sac.log_std_min < math.log(max(sac.initial_std, 1e-30)) < sac.log_std_max:
-        found.append(
-            f"sac.initial_std is {sac.initial_std}; its logarithm must lie between "
-            f"log_std_min {sac.log_std_min} and log_std_max {sac.log_std_max}"
-        )
+    found += [
+        f"sac.{name} is {value}; expected a finite number"
+        for name in ("target_entropy_scale", "log_std_min", "log_std_max")
+        if not math.isfinite(value := getattr(sac, name))
+    ]
+    if learner.learning_starts < 0:
+        found.append(f"learner.learning_starts is {learner.learning_starts}; expected zero or more")
+    if learner.catch_up < learner.utd:
+        found.append(f"learner.catch_up is {learner.catch_up}; expected at least utd {learner.utd}")
     if not sac.hidden:
         found.append("sac.hidden is empty; expected at least one layer")
     if sac.log_std_min >= sac.log_std_max:
         found.append(
-            f"sac.log_std_min {sac.log_std_min} is not below log_std_max {sac.log_std_max}"
+            f"sac.log_std_min is {sac.log_std_min}, not below log_std_max {sac.log_std_max}"
+        )
+    if not sac.log_std_min < math.log(max(sac.initial_std, 1e-30)) < sac.log_std_max:
+        found.append(
+            f"sac.initial_std is {sac.initial_std}; its logarithm must lie between "
+            f"log_std_min {sac.log_std_min} and log_std_max {sac.log_std_max}"
         )
     return found

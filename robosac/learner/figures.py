@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from robosac.learner.learner import Learner
     from robosac.learner.metrics import Figures
@@ -22,7 +22,7 @@ def figures_of(learner: Learner, episodes: Sequence[Episode], *, updating_s: flo
     Return and speed are means over the newest episodes of the exploring policy.
     """
     newest = episodes[-_EPISODES_AVERAGED:]
-    lags = np.concatenate(learner.lags) if learner.lags else np.empty(0)
+    lag, worst_lag = _percentiles(learner.lags, 50, 99)
     trained = learner.env_steps - learner.recipe.learner.learning_starts
     return {
         "env_steps": learner.env_steps,
@@ -34,8 +34,8 @@ def figures_of(learner: Learner, episodes: Sequence[Episode], *, updating_s: flo
         "return_mean": _mean([episode.return_ for episode in newest]),
         "speed_mps": _mean([item.speed_mps for item in newest if item.speed_mps is not None]),
         "policy_version": learner.version,
-        "policy_lag_steps_p50": _percentile(lags, 50),
-        "policy_lag_steps_p99": _percentile(lags, 99),
+        "policy_lag_steps_p50": lag,
+        "policy_lag_steps_p99": worst_lag,
         "not_finite": learner.not_finite,
         **{name: float(value) for name, value in learner.metrics.items()},
         **_reward_means(newest),
@@ -55,5 +55,6 @@ def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _percentile(values: np.ndarray, share: float) -> float | None:
-    return float(np.percentile(values, share)) if values.size else None
+def _percentiles(values: Iterable[int], *shares: float) -> list[float | None]:
+    array = np.fromiter(values, dtype=np.float64)
+    return np.percentile(array, shares).tolist() if array.size else [None] * len(shares)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from robosac import __version__
 from robosac.algorithms.sac import SAC, Batch
 from robosac.policy.contract import with_training
 from robosac.policy.export import PolicyTemplate
 from robosac.replay import ReplayMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 
-_LAGS_KEPT = 2000
+_LAGS_KEPT = 10_000
 
 
 class Snapshot(NamedTuple):
@@ -43,7 +42,8 @@ class Learner:
 
     def __init__(self, recipe: Recipe, contract: Contract, *, seed: int) -> None:
         """Build networks, replay and the policy template for one kind of robot."""
-        self.recipe, self.contract = recipe, with_training(contract, recipe=recipe.name, seed=seed)
+        self.recipe = recipe
+        self.contract = with_training(contract, recipe=recipe.name, seed=seed, robosac=__version__)
         self.layout = contract.row_layout
         algorithm, sampling = np.random.SeedSequence(seed).spawn(2)
         self.sac = SAC(
@@ -61,13 +61,14 @@ class Learner:
         """Updates that experience has paid for and that have not been made."""
         self.not_finite = 0
         """Rows refused because a number in them was not finite."""
-        self.metrics: Mapping[str, Tensor] = {}
-        """Metrics of the last update, as tensors: reading them waits for nothing until then."""
+        self.metrics: dict[str, Tensor] = {}
+        """Newest value of every metric, as tensors: nothing is computed before they are read."""
         self.episodes = self.falls = 0
         self._updates_before = 0
-        self.lags: deque[FloatArray] = deque(maxlen=_LAGS_KEPT)
-        """Steps between the acting policy and each row of the newest chunks."""
-        self._published = {0: 0}
+        self.lags: deque[int] = deque(maxlen=_LAGS_KEPT)
+        """Steps by which the acting policy was behind, of the newest rows."""
+        self._published: dict[int, int] = {}
+        self._newest_acting = 0
         self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
         self._batch = _batch_views(torch.from_numpy(self._rows), self.layout)
 
@@ -88,9 +89,13 @@ class Learner:
 
     @property
     def allowed_steps(self) -> int:
-        """Steps that simulated robots may have made by now, so that updates keep up."""
+        """Transitions there may be in all while updates keep up: `slack` more than are paid off.
+
+        What was forgiven is paid off, so that no robot waits for updates that are never made.
+        """
         config = self.recipe.learner
-        return int(config.learning_starts + self.updates / config.utd) + config.slack
+        unpaid = int(int(self.owed) / config.utd)
+        return max(config.learning_starts, self.env_steps) + config.slack - unpaid
 
     def ingest(self, rows: FloatArray) -> None:
         """Take in packed transitions (n, width) and owe updates for those after learning_starts."""
@@ -110,26 +115,34 @@ class Learner:
         fields = self.layout.view(rows)
         self.episodes += int(np.maximum(fields.terminated, fields.truncated).sum())
         self.falls += int(fields.terminated.sum())
-        acting = [self._published.get(int(version), 0) for version in fields.policy_version]
-        self.lags.append(np.arange(before, self.env_steps, dtype=np.float32) - acting)
+        versions = fields.policy_version.astype(int).tolist()
+        self._newest_acting = max(self._newest_acting, *versions, 0)
+        self.lags.extend(
+            step - self._published[version]
+            for step, version in enumerate(versions, start=before)
+            if version in self._published  # not of an earlier process
+        )
 
     def update(self) -> None:
         """Make one update; there must be transitions."""
         self.memory.sample(len(self._rows), self.rng, self._rows)
-        self.metrics = self.sac.update(self._batch)
+        self.metrics |= self.sac.update(self._batch)
         self.owed -= 1
 
     def snapshot(self) -> Snapshot:
         """Copy the policy's weights as a new version; well under a millisecond."""
-        self.version += 1
-        self._published[self.version] = self.env_steps
         weights = {
             name: value.detach().numpy().copy() for name, value in self.sac.actor.named_parameters()
         }
+        self.version += 1
+        self._published[self.version] = self.env_steps
         return Snapshot(self.version, self.env_steps, self.updates, weights)
 
     def policy_file(self, snapshot: Snapshot) -> bytes:
-        """Write a snapshot as a policy file; may run on another thread."""
+        """Write a snapshot as a policy file; may run on another thread.
+
+        Raises PolicyError when learning has diverged.
+        """
         contract = with_training(
             self.contract,
             version=snapshot.version,
@@ -138,11 +151,15 @@ class Learner:
         )
         return self.template.fill(snapshot.weights, contract)
 
-    def settle(self) -> None:
-        """Owe, after a restart, what all transitions have paid for and nobody has made."""
+    def settle(self, *, owed: float, env_steps: int) -> None:
+        """Go on after a restart: owe what was owed at `env_steps`, and what came since.
+
+        Versions go on above those that have acted, so that none has two meanings.
+        """
         config = self.recipe.learner
-        paid = config.utd * max(0, self.env_steps - config.learning_starts)
-        self.owed = min(max(0.0, paid - self.updates), config.catch_up)
+        since = max(0, self.env_steps - max(env_steps, config.learning_starts))
+        self.owed = min(owed + config.utd * since, config.catch_up)
+        self.version = max(self.version, self._newest_acting)
         self._updates_before = self.updates
 
 

@@ -27,34 +27,43 @@ class MetricsWriter:
         """Append to the run folder's files."""
         self._folder = folder
         self._queue: queue.SimpleQueue[tuple[int, Figures] | None] = queue.SimpleQueue()
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
     def write(self, step: int, figures: Figures) -> None:
-        """Record figures at an environment step; a figure that was not measured is None."""
-        if self._error is not None:
-            raise StorageError.from_os(self._folder, self._error)
-        self._queue.put((step, figures))
+        """Record figures at an environment step; a figure that was not measured is None.
+
+        Raises what ended the thread: StorageError when the disk did.
+        """
+        self._raise_error()
+        self._queue.put((step, dict(figures)))
 
     def close(self) -> None:
-        """Write what waits and close the files; raises StorageError when that failed."""
+        """Write what waits and close the files; raises what went wrong, as write() does."""
         self._queue.put(None)
         self._thread.join()
-        if self._error is not None:
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if isinstance(self._error, OSError):
             raise StorageError.from_os(self._folder, self._error)
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
         try:
             self._write_all()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 -- the next write() raises it
             self._error = error
 
     def _write_all(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        board = SummaryWriter(str(self._folder / "tensorboard"))
-        with (self._folder / "metrics.jsonl").open("ab") as lines:
+        with (
+            (self._folder / "metrics.jsonl").open("ab") as lines,
+            SummaryWriter(str(self._folder / "tensorboard")) as board,
+        ):
             while (item := self._queue.get()) is not None:
                 step, figures = item
                 lines.write(msgspec.json.encode({"env_steps": step} | plain(figures)) + b"\n")
@@ -62,7 +71,6 @@ class MetricsWriter:
                 for name, value in figures.items():
                     if value is not None and math.isfinite(value):
                         board.add_scalar(name, value, step)
-        board.close()
 
 
 def plain(figures: Figures) -> dict[str, float | int | str | None]:
