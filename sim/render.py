@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     Frame = NDArray[np.uint8]
 
-_VIEW_IN_SIZES = 2.6
-"""Distance of the camera in sizes of the robot; fills about half of the picture."""
+_VIEW_IN_SIZES = 2.1
+"""Distance of the camera in sizes of the robot; fills most of the picture."""
 _SHADOW_PIXELS = 1024
 _LIGHT_M = 4.0
 """Distance of the lights from the robot, m."""
