@@ -45,7 +45,7 @@ class MakeLearner(Protocol):
 
 
 @pytest.fixture
-def contract() -> Contract:
+def toy() -> Contract:
     """An environment of 3 observations, 2 more for the critics, and 2 actions."""
     return Contract(
         env="toy",
@@ -66,7 +66,7 @@ def templates() -> dict[object, PolicyTemplate]:
 @pytest.fixture
 def make_learner(
     monkeypatch: pytest.MonkeyPatch,
-    contract: Contract,
+    toy: Contract,
     templates: dict[object, PolicyTemplate],
 ) -> MakeLearner:
     """Return the builder of learners."""
@@ -79,7 +79,6 @@ def make_learner(
         return templates[key]
 
     monkeypatch.setattr("robosac.learner.learner.PolicyTemplate", exported)
-    standard = contract
 
     def make(
         *,
@@ -93,7 +92,7 @@ def make_learner(
             learner=msgspec.structs.replace(SMALL.learner, **(learner or {})),
             sac=msgspec.structs.replace(SMALL.sac, **(sac or {})),
         )
-        return Learner(recipe, contract or standard, seed=seed)
+        return Learner(recipe, contract or toy, seed=seed)
 
     return make
 
@@ -106,9 +105,9 @@ class DrawRows(Protocol):
 
 
 @pytest.fixture
-def draw_rows(contract: Contract) -> DrawRows:
+def draw_rows(toy: Contract) -> DrawRows:
     """Return the source of transitions."""
-    layout = contract.row_layout
+    layout = toy.row_layout
 
     def draw(count: int, *, seed: int = 0, **fields: object) -> FloatArray:
         rng = np.random.default_rng(seed)

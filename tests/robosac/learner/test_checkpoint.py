@@ -196,19 +196,19 @@ def test_another_recipe_is_refused(saved: Path, make_learner: MakeLearner) -> No
     ],
 )
 def test_another_robot_or_task_is_refused(
-    saved: Path, make_learner: MakeLearner, contract: Contract, field: str, value: object
+    saved: Path, make_learner: MakeLearner, toy: Contract, field: str, value: object
 ) -> None:
     """Reward weights count too: the critics have learned them."""
-    other = msgspec.structs.replace(contract, **{field: value})
+    other = msgspec.structs.replace(toy, **{field: value})
     reason = refusal(saved, make_learner(contract=other))
     assert f"another robot or task ({field} differ)" in reason
 
 
 def test_the_seed_and_the_examples_may_differ(
-    lived: Learner, saved: Path, make_learner: MakeLearner, contract: Contract
+    lived: Learner, saved: Path, make_learner: MakeLearner, toy: Contract
 ) -> None:
     """A checkpoint replaces what the seed made; golden vectors may differ in their last bit."""
-    other = msgspec.structs.replace(contract, golden=contract.golden[:1])
+    other = msgspec.structs.replace(toy, golden=toy.golden[:1])
     learner = make_learner(seed=9, contract=other)
     restore(saved, learner)
     assert bits(learner) == bits(lived)

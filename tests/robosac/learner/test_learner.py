@@ -130,12 +130,10 @@ def test_an_end_is_no_time_limit(make_learner: MakeLearner, draw_rows: DrawRows)
 
 
 def test_action_bounds_of_the_environment_do_not_matter(
-    make_learner: MakeLearner, draw_rows: DrawRows, contract: Contract
+    make_learner: MakeLearner, draw_rows: DrawRows, toy: Contract
 ) -> None:
     """Bounds a hundred times as wide: the same bits are learned, and only outputs are scaled."""
-    wide = msgspec.structs.replace(
-        contract, action_lower=(-100.0, -100.0), action_upper=(100.0, 100.0)
-    )
+    wide = msgspec.structs.replace(toy, action_lower=(-100.0, -100.0), action_upper=(100.0, 100.0))
     learners = [make_learner(), make_learner(contract=wide)]
     for learner in learners:
         learner.ingest(draw_rows(100))
@@ -319,7 +317,7 @@ def test_lag_is_the_age_of_the_acting_policy(
 
 
 def test_a_policy_file_tells_where_it_comes_from(
-    make_learner: MakeLearner, draw_rows: DrawRows, contract: Contract
+    make_learner: MakeLearner, draw_rows: DrawRows, toy: Contract
 ) -> None:
     """Recipe, seed, counters and version of the moment of the snapshot, whatever came after."""
     learner = make_learner(seed=5)
@@ -331,7 +329,7 @@ def test_a_policy_file_tells_where_it_comes_from(
     actor = {name: value.clone() for name, value in learner.sac.actor.named_parameters()}
     learner.ingest(draw_rows(10))
     learner.update()
-    policy = OnnxPolicy(learner.policy_file(snapshot), here=contract)
+    policy = OnnxPolicy(learner.policy_file(snapshot), here=toy)
     training = policy.contract.training
     assert (training.recipe, training.seed, training.robosac) == ("small", 5, __version__)
     assert (training.env_steps, training.updates, training.version) == (40, 3, 2)
