@@ -64,6 +64,8 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
             folder.create(config)
         say(f"run folder {folder.path}")
         steps = remaining_steps(folder, config, place.contract.row_layout)
+        if self.resume:
+            folder.reopen(config)
         with Progress(config.steps) as progress:
             if config.sync:
                 from robosac.cli.lockstep import run_lockstep

@@ -101,6 +101,7 @@ class LearnerProcess:
         socket, endpoint = bind_learner(self._context, port)
         self._service = Service(socket, folder.replay, self._inbox)
         self._updating_s = 0.0
+        self._resumed_from: dict[str, Any] | None = None
         tell(event="listening", endpoint=endpoint)
 
     def run(self) -> None:
@@ -158,12 +159,11 @@ class LearnerProcess:
             learner.ingest(rows)
         state = checkpoint.restore_newest(self._folder.checkpoint, learner)
         if state is not None:
-            tell(
-                event="resumed",
-                updates=state.updates,
-                env_steps=learner.env_steps,
-                digest=checkpoint.digest(learner.sac.state()),
-            )
+            self._resumed_from = {
+                "updates": state.updates,
+                "env_steps": learner.env_steps,
+                "digest": checkpoint.digest(learner.sac.state()),
+            }
         self._set_pace(learner)
 
     def _learn(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
@@ -222,6 +222,7 @@ class LearnerProcess:
             "lost": audit.lost,
             "duplicated": audit.duplicated,
             "policy_versions": learner.version,
+            "resumed_from": self._resumed_from,
             "torch": str(torch.__version__),
         }
         self._folder.write_json(self._folder.report_path, report)

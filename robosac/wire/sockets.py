@@ -56,7 +56,7 @@ def bind_learner(context: Context, port: int) -> tuple[Socket, str]:
     except zmq.ZMQError as error:
         socket.close(linger=0)
         raise WireError(
-            f"port {port} cannot be used ({error.strerror.lower()}); "
+            f"port {port} cannot be used ({zmq.strerror(error.errno or 0).lower()}); "
             "choose another with --port, or 0 for any free one"
         ) from None
     return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)

@@ -20,6 +20,7 @@ from robosac.replay import SegmentLog
 from robosac.run_folder import RunConfig, RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RECIPE = Recipe(
