@@ -28,7 +28,7 @@ from sim.robots import make
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robosac.tasks import Task, Term
+    from robosac.tasks import Term, Tick
 
     FloatArray = NDArray[np.float32]
 
@@ -412,23 +412,54 @@ def test_one_observation_is_that_after_a_reset(env: RobotEnv) -> None:
 
 
 class Remembering(Walk):
-    """The walk task with three readings of the joints in the observation."""
+    """The walk task with three readings of the joints, and nothing else, for actor and critic."""
+
+    def __init__(self, config: WalkConfig) -> None:
+        """No episode has begun."""
+        super().__init__(config)
+        self.begun: list[tuple[FloatArray, float]] = []
 
     def actor_terms(self, spec: RobotSpec) -> tuple[Term, ...]:
         (joints,) = (term for term in super().actor_terms(spec) if term.name == "joint_position")
         return (msgspec.structs.replace(joints, history=3),)
 
+    def critic_terms(self, spec: RobotSpec) -> tuple[Term, ...]:
+        return self.actor_terms(spec)
+
+    def begin(self, tick: Tick, rng: np.random.Generator) -> None:
+        self.begun.append((tick.state.position, rng.uniform()))
+
+
+def test_a_task_begins_with_the_first_tick_and_the_seeded_generator(cart: Cart) -> None:
+    """Whatever it draws is drawn again with the same seed."""
+    task = Remembering(WalkConfig(control_hz=20.0))
+    env = RobotEnv(cart, task)
+    for seed in (1, 1, 2):
+        env.reset(seed=seed)
+    (position, first), (_, again), (_, other) = task.begun
+    np.testing.assert_array_equal(position, SPEC.column("stance"))
+    assert first == again != other
+
+
+def test_time_before_a_reset_is_no_overrun(env: RobotEnv, cart: Cart) -> None:
+    """The grid begins with the episode."""
+    cart.clock_ns = 10_000 * MS
+    env.reset()
+    env.step(ZERO)
+    assert env.overruns == 0
+
 
 def test_an_episode_starts_without_a_past(cart: Cart) -> None:
-    """What the last episode did is not in the first observation of the next."""
-    task: Task = Remembering(WalkConfig(control_hz=20.0, episode_s=0.15))
+    """What the last episode did is not in the first observation of the next, nor the critic's."""
+    task = Remembering(WalkConfig(control_hz=20.0, episode_s=0.15))
     env = RobotEnv(cart, task)
     env.reset()
     for _ in range(3):
         obs, *_ = env.step(act(1, 1))
     assert len(set(obs.tolist())) == 3
-    obs, _ = env.reset()
+    obs, info = env.reset()
     assert len(set(obs.tolist())) == 1
+    np.testing.assert_array_equal(info["extra"], obs)
 
 
 def test_steps_need_a_reset(env: RobotEnv, cart: Cart) -> None:

@@ -169,6 +169,14 @@ def test_clear_during_a_stop_is_ignored_and_logged(
     assert bench.safe.causes == (Guard.STATE_NOT_FINITE,)
 
 
+def test_what_was_cleared_does_not_latch_the_next_stop(bench: Bench) -> None:
+    """A doubt during the ramp ends in STANDBY, whatever happened before."""
+    bench.to(State.FAULT).safe.clear()
+    bench.to(State.DAMP, latched=False)
+    bench.fire(Event.DAMPED)
+    assert bench.state is State.STANDBY
+
+
 def test_clearing_while_the_cause_persists_does_not_help(bench: Bench) -> None:
     """Enable judges a fresh reading, so a cause that is still there latches again."""
     bench.to(State.FAULT)
