@@ -335,6 +335,14 @@ def test_an_operators_stop_truncates(env: RobotEnv) -> None:
     assert info["guards"] == Guard.OPERATOR_STOP
 
 
+def test_a_robot_that_somebody_put_to_rest_truncates(env: RobotEnv) -> None:
+    """No guard has fired and nobody is to blame."""
+    env.reset()
+    env.robot.rest()
+    *_, terminated, truncated, info = env.step(ZERO)
+    assert (terminated, truncated, info["guards"]) == (False, True, Guard.NONE)
+
+
 def test_steps_end_on_an_absolute_grid(env: RobotEnv, cart: Cart) -> None:
     """Whatever reading and writing take, as long as it is less than a period."""
     env.reset()
