@@ -1,28 +1,44 @@
-"""Simulated time, optionally held back to the pace of real time."""
+"""Simulated time, optionally tied to real time."""
 
 from __future__ import annotations
 
 import time
 
+_LAG_MAX_NS = 1_000_000_000
+
 
 class SimClock:
-    """Nanoseconds of simulated time; with realtime they never run ahead of the wall clock."""
+    """Nanoseconds of simulated time.
+
+    Free-running, time stands still between two steps of physics.  With realtime it goes by on the
+    wall: a control loop that is late finds that out, as it would on a real robot, and physics then
+    makes up for it.  A lag beyond one second is forgotten, lest slow physics never come to an end.
+    """
 
     def __init__(self, *, realtime: bool = False) -> None:
-        """Start at zero; realtime makes pace() sleep."""
+        """Start at zero."""
         self.now_ns = 0
+        """How far physics has come, ns."""
         self._realtime = realtime
-        self._origin_ns: int | None = None
+        self._origin_ns = 0
+
+    def begin(self) -> None:
+        """Tie simulated time to the wall from now on: what went by before is not late."""
+        self._origin_ns = time.monotonic_ns() - self.now_ns
+
+    def read(self) -> int:
+        """Return the present time as the control loop sees it, ns."""
+        if not self._realtime:
+            return self.now_ns
+        lag_ns = time.monotonic_ns() - self._origin_ns - self.now_ns
+        if lag_ns > _LAG_MAX_NS:
+            self._origin_ns += lag_ns - _LAG_MAX_NS
+        return self.now_ns + min(max(lag_ns, 0), _LAG_MAX_NS)
 
     def pace(self) -> None:
-        """Sleep until the wall clock has caught up with simulated time; no-op when free-running."""
+        """Sleep until the wall clock has caught up with physics; no-op when free-running."""
         if not self._realtime:
             return
-        if self._origin_ns is None:
-            self._origin_ns = time.monotonic_ns() - self.now_ns
         ahead_ns = self._origin_ns + self.now_ns - time.monotonic_ns()
         if ahead_ns > 0:
             time.sleep(ahead_ns / 1e9)
-        else:
-            # Time lost once stays lost: catching up would squeeze later periods.
-            self._origin_ns -= ahead_ns

@@ -77,7 +77,7 @@ class DmControlRobot(Robot):
         """Queue the command and return it with its targets inside the suite's control range."""
         self._check_connected()
         applied = self._servo.clip(command)
-        self._pending.append((self._clock.now_ns + self._delay_ns, applied))
+        self._pending.append((self._clock.read() + self._delay_ns, applied))
         return applied
 
     def wait_until(self, deadline_ns: int) -> None:
@@ -99,7 +99,7 @@ class DmControlRobot(Robot):
 
     def now(self) -> int:
         """Simulated time, ns."""
-        return self._clock.now_ns
+        return self._clock.read()
 
     def disarm(self, reason: str) -> None:
         """Take all force out of the actuators; the hinges keep their passive damping."""
@@ -135,6 +135,7 @@ class DmControlRobot(Robot):
         """Put the lowest toe just above the ground, the filters at rest on these lengths."""
         model, data = self.model, self.data
         self.disarm("placed")
+        self._clock.begin()
         self._physics.reset()
         root = model.jnt_qposadr[model.body_jntadr[self._base]]
         data.qpos[root : root + 7] = [0, 0, 0, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]

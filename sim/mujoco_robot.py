@@ -66,7 +66,7 @@ class MujocoRobot(Robot):
     def write(self, command: JointCommand) -> JointCommand:
         """Queue the command; the servos see it after the action delay."""
         self._check_connected()
-        self._pending.append((self._clock.now_ns + self._delay_ns, command))
+        self._pending.append((self._clock.read() + self._delay_ns, command))
         return command
 
     def wait_until(self, deadline_ns: int) -> None:
@@ -93,7 +93,7 @@ class MujocoRobot(Robot):
 
     def now(self) -> int:
         """Simulated time, ns."""
-        return self._clock.now_ns
+        return self._clock.read()
 
     def disarm(self, reason: str) -> None:
         """Take all torque off the joints."""
@@ -135,6 +135,7 @@ class MujocoRobot(Robot):
         """Put the lowest foot just above the ground."""
         data, index = self.data, self._index
         self.disarm("placed")
+        self._clock.begin()
         mujoco.mj_resetData(self.model, data)
         data.qpos[index.position] = joints
         data.qpos[index.base_quaternion] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
