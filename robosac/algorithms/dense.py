@@ -36,8 +36,8 @@ class Dense(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (B, out) of inputs (B, in)."""
         if self._takes(x):
-            apply: Callable[..., Tensor] = _OneDnnDense.apply
-            return apply(x, self.weight, self.bias, self.relu)
+            run: Callable[..., Tensor] = _OneDnnDense.apply if torch.is_grad_enabled() else _dense
+            return run(x.contiguous(), self.weight, self.bias, self.relu)
         y = F.linear(x, self.weight, self.bias)
         return F.relu(y) if self.relu else y
 
@@ -53,8 +53,7 @@ class _OneDnnDense(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:  # noqa: ANN401, FBT001 -- autograd passes what apply() gets, by position
-        x = x.contiguous()
-        y = _product(x, weight, bias, after="relu" if relu else "none")
+        y = _dense(x, weight, bias, relu)
         ctx.relu = relu
         ctx.save_for_backward(x, weight, y if relu else None)
         return y
@@ -67,20 +66,19 @@ class _OneDnnDense(Function):
         grad = torch.ops.aten.threshold_backward(grad, y, 0) if ctx.relu else grad
         grad = grad.contiguous()
         return (
-            _product(grad, weight.t()) if for_x else None,
-            _product(grad.t(), x.t()) if for_weight else None,
+            _dense(grad, weight.t()) if for_x else None,
+            _dense(grad.t(), x.t()) if for_weight else None,
             grad.sum(0) if for_bias else None,
             None,
         )
 
 
-def _product(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, after: str = "none"
-) -> Tensor:
-    """x·Wᵀ + b for x (B, in) and weight (out, in), then "relu" or "none".
+def _dense(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:  # noqa: FBT001, FBT002 -- as _OneDnnDense
+    """x·Wᵀ + b for x (B, in) and weight (out, in), and ReLU on request.
 
     Both matrices must be dense, transposed or not: with gaps between the rows of `weight`, oneDNN
     falls back to an implementation that is a hundred times slower.
     """
+    after = "relu" if relu else "none"
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "")  # noqa: SLF001 -- the only way to it
     return y

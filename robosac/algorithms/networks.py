@@ -56,7 +56,7 @@ class Actor(nn.Module):
         """Mean and log standard deviation before tanh, each (B, A)."""
         mean, raw = self.head(self.trunk(obs)).chunk(2, dim=-1)
         low, high = self.log_std_bounds
-        return mean, low + 0.5 * (high - low) * (torch.tanh(raw) + 1)
+        return mean, (low + high) / 2 + (high - low) / 2 * torch.tanh(raw)
 
     def forward(self, obs: Tensor, noise: Tensor) -> Tensor:
         """Action (B, A) in [-1, 1] for standard normal noise (B, A); zero noise gives the mode."""
@@ -66,14 +66,14 @@ class Actor(nn.Module):
     def sample(self, obs: Tensor, noise: Tensor) -> Sample:
         """Reparametrised action with its log density.
 
-        The tanh correction log(1 - tanh²u) is computed as 2(log 2 - u - softplus(-2u)), which is
+        The tanh correction log(1 - tanh²u) is computed as 2(log 2 - u + log sigmoid(2u)), which is
         exact where the textbook form saturates (arXiv 1812.05905, appendix C, eq. 21).
         """
         mean, log_std = self.distribution(obs)
         pre = mean + log_std.exp() * noise
-        gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
-        correction = 2 * (math.log(2) - pre - F.softplus(-2 * pre))
-        return Sample(torch.tanh(pre), (gaussian - correction).sum(-1))
+        standard = -0.5 * noise.square() - 0.5 * math.log(2 * math.pi)
+        correction = 2 * (F.logsigmoid(2 * pre) - pre + math.log(2))
+        return Sample(torch.tanh(pre), (standard - log_std - correction).sum(-1))
 
 
 def _inverse_squash(value: float, low: float, high: float) -> float:
