@@ -176,3 +176,9 @@ def test_numbers_that_no_walk_could_have_are_refused(numbers: dict[str, Any]) ->
         WalkConfig(**numbers)
     with pytest.raises(msgspec.ValidationError, match=field):
         msgspec.convert(numbers, WalkConfig)
+
+
+def test_a_cost_may_be_switched_off() -> None:
+    """A weight of zero is a weight."""
+    still = tick(action=(1, 1)), tick(action=(-1, -1))
+    assert reward(*still, smooth_weight=0.0)["smooth"] == 0
