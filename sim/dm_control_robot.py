@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
 
-from robots import BaseMotion, JointCommand, NotConnectedError, Robot, RobotState
-from sim.clock import SimClock
+from robots import BaseMotion, JointCommand, RobotState
 from sim.errors import DivergedError, ModelError
 from sim.opengl import choose
+from sim.simulated_robot import STANCE_CLEARANCE_M, SimulatedRobot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from robots import RobotFolder, RobotSpec
+    from robots import RobotFolder
 
 _DOMAIN, _TASK = "quadruped", "walk"
-_STANCE_CLEARANCE_M = 0.002
-_PLACE_NOISE_RAD = 0.03
 
 
-class DmControlRobot(Robot):
-    """The suite's quadruped; dm_control advances its own physics in wait_until().
+class DmControlRobot(SimulatedRobot):
+    """The suite's quadruped; dm_control advances its own physics.
 
     A joint of robot.toml is one actuator of the suite: its position is the actuator's length, its
     effort the actuator's force.  Targets pass a filter of 0.1 s before the servos see them.
@@ -31,86 +32,16 @@ class DmControlRobot(Robot):
 
     def __init__(self, folder: RobotFolder, *, realtime: bool = False) -> None:
         """Load the suite's model; raises ModelError when it lacks what robot.toml names."""
-        self._folder = folder
         self._physics = _load_physics(folder)
-        self.model: mujoco.MjModel = self._physics.model.ptr
-        self.data: mujoco.MjData = self._physics.data.ptr
+        self.model = self._physics.model.ptr
+        self.data = self._physics.data.ptr
+        super().__init__(folder, timestep_s=self.model.opt.timestep, realtime=realtime)
         self._servo = _Actuators(self.model, folder)
         self._hinges, self._pose = _leg_poses(self.model, self._servo.ids)
         self._base = _named(self.model.body, folder.spec.base, folder).id
         self._feet = np.array(
             [_named(self.model.geom, foot, folder).id for foot in folder.spec.feet]
         )
-        self._clock = SimClock(realtime=realtime)
-        self._step_ns = round(1e9 * self.model.opt.timestep)
-        self._delay_ns = round(1e6 * folder.spec.sim.action_delay_ms)
-        self._pending: list[tuple[int, JointCommand]] = []
-        self._connected = False
-
-    @property
-    def spec(self) -> RobotSpec:
-        """The robot's description."""
-        return self._folder.spec
-
-    def connect(self) -> None:
-        """Stand in the stance with no force in the actuators."""
-        if not self._connected:
-            self._connected = True
-            self._stand(self.spec.column("stance"), yaw=0.0)
-
-    def read(self) -> RobotState:
-        """Return the present state; nothing in it is older than now."""
-        self._check_connected()
-        data, ids = self.data, self._servo.ids
-        return RobotState(
-            stamp_ns=self._clock.now_ns,
-            position=data.actuator_length[ids].astype(np.float32),
-            velocity=data.actuator_velocity[ids].astype(np.float32),
-            effort=data.actuator_force[ids].astype(np.float32),
-            quaternion=data.xquat[self._base].astype(np.float32),
-            gyro=data.sensor("imu_gyro").data.astype(np.float32),
-            accelerometer=data.sensor("imu_accel").data.astype(np.float32),
-            foot_contact=np.isin(self._feet, data.contact.geom[: data.ncon]),
-        )
-
-    def write(self, command: JointCommand) -> JointCommand:
-        """Queue the command and return it with its targets inside the suite's control range."""
-        self._check_connected()
-        applied = self._servo.clip(command)
-        self._pending.append((self._clock.read() + self._delay_ns, applied))
-        return applied
-
-    def wait_until(self, deadline_ns: int) -> None:
-        """Advance physics until the deadline; raises DivergedError when it blows up."""
-        self._check_connected()
-        from dm_control.rl.control import PhysicsError
-
-        clock = self._clock
-        try:
-            while clock.now_ns + self._step_ns <= deadline_ns:
-                while self._pending and self._pending[0][0] <= clock.now_ns:
-                    self._servo.command(self._pending.pop(0)[1], self.data)
-                self._physics.step()
-                clock.now_ns += self._step_ns
-            self._physics.forward()
-        except PhysicsError as error:
-            raise DivergedError(self.spec.name, clock.now_ns / 1e9, str(error)) from None
-        clock.pace()
-
-    def now(self) -> int:
-        """Simulated time, ns."""
-        return self._clock.read()
-
-    def disarm(self, reason: str) -> None:
-        """Take all force out of the actuators; the hinges keep their passive damping."""
-        del reason
-        self._pending.clear()
-        self._servo.off()
-
-    def close(self) -> None:
-        """Disarm; the model stays readable."""
-        self.disarm("close")
-        self._connected = False
 
     def base_motion(self) -> BaseMotion:
         """The true motion of the torso."""
@@ -122,20 +53,52 @@ class DmControlRobot(Robot):
             source="truth",
         )
 
-    def place(self, rng: np.random.Generator) -> bool:
-        """Stand at the origin, a little off the stance, facing anywhere, with no force."""
-        self._check_connected()
-        noise = rng.uniform(-_PLACE_NOISE_RAD, _PLACE_NOISE_RAD, len(self.spec.joints))
-        lower, upper = self.spec.soft_limits()
-        stance = np.clip(self.spec.column("stance") + noise, lower, upper)
-        self._stand(stance, yaw=rng.uniform(-np.pi, np.pi))
-        return True
+    def _sense(self, stamp_ns: int) -> RobotState:
+        data, ids = self.data, self._servo.ids
+        return RobotState(
+            stamp_ns=stamp_ns,
+            position=data.actuator_length[ids].astype(np.float32),
+            velocity=data.actuator_velocity[ids].astype(np.float32),
+            effort=data.actuator_force[ids].astype(np.float32),
+            quaternion=data.xquat[self._base].astype(np.float32),
+            gyro=data.sensor("imu_gyro").data.astype(np.float32),
+            accelerometer=data.sensor("imu_accel").data.astype(np.float32),
+            foot_contact=np.isin(self._feet, data.contact.geom[: data.ncon]),
+        )
+
+    def _possible(self, command: JointCommand) -> JointCommand:
+        """The command with its targets inside the suite's control range."""
+        return self._servo.clip(command)
+
+    def _drive(self, command: JointCommand) -> None:
+        self._servo.command(command, self.data)
+
+    def _step(self) -> None:
+        with self._diverging():
+            self._physics.step()
+
+    def _finish_steps(self) -> None:
+        with self._diverging():
+            self._physics.forward()
+
+    @contextmanager
+    def _diverging(self) -> Iterator[None]:
+        """Turn dm_control's own error into ours."""
+        from dm_control.rl.control import PhysicsError
+
+        try:
+            yield
+        except PhysicsError as error:
+            seconds = self._clock.now_ns / 1e9
+            raise DivergedError(self.spec.name, seconds, str(error)) from None
+
+    def _let_go(self) -> None:
+        """The hinges keep their passive damping."""
+        self._servo.off()
 
     def _stand(self, lengths: NDArray[np.floating], *, yaw: float) -> None:
         """Put the lowest toe just above the ground, the filters at rest on these lengths."""
         model, data = self.model, self.data
-        self.disarm("placed")
-        self._clock.begin()
         self._physics.reset()
         root = model.jnt_qposadr[model.body_jntadr[self._base]]
         data.qpos[root : root + 7] = [0, 0, 0, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
@@ -143,12 +106,8 @@ class DmControlRobot(Robot):
         self._servo.settle(lengths, data)
         self._physics.forward()
         soles = data.geom_xpos[self._feet, 2] - model.geom_rbound[self._feet]
-        data.qpos[root + 2] = _STANCE_CLEARANCE_M - soles.min()
+        data.qpos[root + 2] = STANCE_CLEARANCE_M - soles.min()
         self._physics.forward()
-
-    def _check_connected(self) -> None:
-        if not self._connected:
-            raise NotConnectedError(self.spec.name)
 
 
 class _Actuators:

@@ -7,105 +7,27 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from robots import BaseMotion, JointCommand, NotConnectedError, Robot, RobotState
-from sim.clock import SimClock
+from robots import BaseMotion, RobotState
 from sim.errors import DivergedError, ModelError
 from sim.servo import Servo
+from sim.simulated_robot import STANCE_CLEARANCE_M, SimulatedRobot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robots import RobotFolder, RobotSpec
-
-_STANCE_CLEARANCE_M = 0.002
-_PLACE_NOISE_RAD = 0.03
+    from robots import JointCommand, RobotFolder
 
 
-class MujocoRobot(Robot):
-    """A simulated robot; physics and servos advance in wait_until()."""
+class MujocoRobot(SimulatedRobot):
+    """A robot folder in MuJoCo, with the servos of robot.toml on its joints."""
 
     def __init__(self, folder: RobotFolder, *, realtime: bool = False) -> None:
         """Load the model; raises ModelError when it does not fit robot.toml."""
-        self._folder = folder
         self.model = load_model(folder)
+        super().__init__(folder, timestep_s=self.model.opt.timestep, realtime=realtime)
         self.data = mujoco.MjData(self.model)
         self._index = ModelIndex(self.model, folder)
         self._servo = Servo(folder.spec)
-        self._clock = SimClock(realtime=realtime)
-        self._step_ns = round(1e9 * self.model.opt.timestep)
-        self._delay_ns = round(1e6 * folder.spec.sim.action_delay_ms)
-        self._pending: list[tuple[int, JointCommand]] = []
-        self._connected = False
-
-    @property
-    def spec(self) -> RobotSpec:
-        """The robot's description."""
-        return self._folder.spec
-
-    def connect(self) -> None:
-        """Stand in the stance with no torque on the joints."""
-        if not self._connected:
-            self._connected = True
-            self._stand(self.spec.column("stance"), yaw=0.0)
-
-    def read(self) -> RobotState:
-        """Return the present state; nothing in it is older than now."""
-        self._check_connected()
-        index, data = self._index, self.data
-        return RobotState(
-            stamp_ns=self._clock.now_ns,
-            position=data.qpos[index.position].astype(np.float32),
-            velocity=data.qvel[index.velocity].astype(np.float32),
-            effort=data.qfrc_applied[index.velocity].astype(np.float32),
-            quaternion=data.sensordata[index.quaternion].astype(np.float32),
-            gyro=data.sensordata[index.gyro].astype(np.float32),
-            accelerometer=data.sensordata[index.accelerometer].astype(np.float32),
-            foot_contact=self._foot_contact(),
-        )
-
-    def write(self, command: JointCommand) -> JointCommand:
-        """Queue the command; the servos see it after the action delay."""
-        self._check_connected()
-        self._pending.append((self._clock.read() + self._delay_ns, command))
-        return command
-
-    def wait_until(self, deadline_ns: int) -> None:
-        """Advance physics until the deadline; raises DivergedError when it blows up."""
-        self._check_connected()
-        model, data, servo, index, clock = (
-            self.model,
-            self.data,
-            self._servo,
-            self._index,
-            self._clock,
-        )
-        while clock.now_ns + self._step_ns <= deadline_ns:
-            while self._pending and self._pending[0][0] <= clock.now_ns:
-                servo.command(self._pending.pop(0)[1])
-            data.qfrc_applied[index.velocity] = servo.torque(
-                data.qpos[index.position], data.qvel[index.velocity]
-            )
-            mujoco.mj_step(model, data)
-            clock.now_ns += self._step_ns
-        mujoco.mj_forward(model, data)
-        self._check_physics()
-        clock.pace()
-
-    def now(self) -> int:
-        """Simulated time, ns."""
-        return self._clock.read()
-
-    def disarm(self, reason: str) -> None:
-        """Take all torque off the joints."""
-        del reason
-        self._pending.clear()
-        self._servo.off()
-        self.data.qfrc_applied[self._index.velocity] = 0
-
-    def close(self) -> None:
-        """Disarm; the model stays readable."""
-        self.disarm("close")
-        self._connected = False
 
     def base_motion(self) -> BaseMotion:
         """The true motion of the base."""
@@ -122,44 +44,56 @@ class MujocoRobot(Robot):
             source="truth",
         )
 
-    def place(self, rng: np.random.Generator) -> bool:
-        """Stand at the origin, a little off the stance, facing anywhere, with no torque."""
-        self._check_connected()
-        noise = rng.uniform(-_PLACE_NOISE_RAD, _PLACE_NOISE_RAD, len(self.spec.joints))
-        lower, upper = self.spec.soft_limits()
-        stance = np.clip(self.spec.column("stance") + noise, lower, upper)
-        self._stand(stance, yaw=rng.uniform(-np.pi, np.pi))
-        return True
+    def _sense(self, stamp_ns: int) -> RobotState:
+        index, data = self._index, self.data
+        return RobotState(
+            stamp_ns=stamp_ns,
+            position=data.qpos[index.position].astype(np.float32),
+            velocity=data.qvel[index.velocity].astype(np.float32),
+            effort=data.qfrc_applied[index.velocity].astype(np.float32),
+            quaternion=data.sensordata[index.quaternion].astype(np.float32),
+            gyro=data.sensordata[index.gyro].astype(np.float32),
+            accelerometer=data.sensordata[index.accelerometer].astype(np.float32),
+            foot_contact=self._foot_contact(),
+        )
+
+    def _drive(self, command: JointCommand) -> None:
+        self._servo.command(command)
+
+    def _step(self) -> None:
+        data, index = self.data, self._index
+        data.qfrc_applied[index.velocity] = self._servo.torque(
+            data.qpos[index.position], data.qvel[index.velocity]
+        )
+        mujoco.mj_step(self.model, data)
+
+    def _finish_steps(self) -> None:
+        mujoco.mj_forward(self.model, self.data)
+        # MuJoCo starts anew by itself when it diverges; it only leaves a warning behind.
+        kinds = mujoco.mjtWarning
+        for kind in (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC):
+            if self.data.warning[kind.value].number:
+                raise DivergedError(self.spec.name, self._clock.now_ns / 1e9, kind.name)
+
+    def _let_go(self) -> None:
+        self._servo.off()
+        self.data.qfrc_applied[self._index.velocity] = 0
 
     def _stand(self, joints: NDArray[np.floating], *, yaw: float) -> None:
-        """Put the lowest foot just above the ground."""
         data, index = self.data, self._index
-        self.disarm("placed")
-        self._clock.begin()
         mujoco.mj_resetData(self.model, data)
         data.qpos[index.position] = joints
         data.qpos[index.base_quaternion] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         mujoco.mj_forward(self.model, data)
         if index.feet.size:
             soles = data.geom_xpos[index.feet, 2] - self.model.geom_rbound[index.feet]
-            data.qpos[index.base_position[2]] += _STANCE_CLEARANCE_M - soles.min()
+            data.qpos[index.base_position[2]] += STANCE_CLEARANCE_M - soles.min()
         mujoco.mj_forward(self.model, data)
 
     def _foot_contact(self) -> NDArray[np.bool_]:
         """Which feet touch anything."""
         touching = self.data.contact.geom[: self.data.ncon].ravel()
         return np.isin(self._index.feet, touching)
-
-    def _check_physics(self) -> None:
-        """MuJoCo starts anew by itself when it diverges; it only leaves a warning behind."""
-        kinds = mujoco.mjtWarning
-        for kind in (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC):
-            if self.data.warning[kind.value].number:
-                raise DivergedError(self.spec.name, self._clock.now_ns / 1e9, kind.name)
-
-    def _check_connected(self) -> None:
-        if not self._connected:
-            raise NotConnectedError(self.spec.name)
 
 
 class ModelIndex:

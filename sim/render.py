@@ -7,7 +7,7 @@ import importlib
 import itertools
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import mujoco
 import numpy as np
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from robots import Robot
-    from sim.robots import Simulated
+    from sim.simulated_robot import SimulatedRobot
 
     Frame = NDArray[np.uint8]
 
@@ -41,10 +40,9 @@ class Camera:
     The lights go with it, so that the shadow stays under a robot that walks away.
     """
 
-    def __init__(self, robot: Robot, *, width: int = 640, height: int = 480) -> None:
+    def __init__(self, robot: SimulatedRobot, *, width: int = 640, height: int = 480) -> None:
         """Open an OpenGL context for frames of this size in pixels; raises RenderingError."""
-        simulated = cast("Simulated", robot)
-        self._model, self._data = simulated.model, simulated.data
+        self._model, self._data = robot.model, robot.data
         self._base = self._model.body(robot.spec.base).id
         buffer = self._model.vis.global_
         buffer.offwidth, buffer.offheight = (

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import mujoco
-
-    from robots import Robot, RobotFolder
-
-
-class Simulated(Protocol):
-    """What every simulated robot shows of its simulator, for pictures and measurements."""
-
-    model: mujoco.MjModel
-    data: mujoco.MjData
+    from robots import RobotFolder
+    from sim.simulated_robot import SimulatedRobot
 
 
-def make(folder: RobotFolder, *, realtime: bool = False) -> Robot:
+def make(folder: RobotFolder, *, realtime: bool = False) -> SimulatedRobot:
     """Simulate a robot folder with the engine its robot.toml names.
 
     With realtime, simulated time never runs ahead of the wall clock.  Raises ModelError.

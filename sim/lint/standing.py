@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from robots import Robot, RobotFolder
+    from robots import RobotFolder
     from sim.lint.subject import Severity
-    from sim.robots import Simulated
 
 _PERIOD_NS = 20_000_000
 _SETTLED_S = 0.5
@@ -83,10 +82,9 @@ def stand(folder: RobotFolder, *, seconds: float = 2.0) -> Standing:
     Raises ModelError, and DivergedError when the physics blows up.
     """
     with make(folder) as robot:
-        simulated = cast("Simulated", robot)
-        keyframes = _keyframes(simulated.model)
-        feet = [simulated.model.geom(name).id for name in folder.spec.feet]
-        start, deep = _base(robot), _penetration(simulated.data)
+        keyframes = _keyframes(robot.model)
+        feet = [robot.model.geom(name).id for name in folder.spec.feet]
+        start, deep = _base(robot), _penetration(robot.data)
         loads, tracks = [], []
         command = JointCommand.towards(folder.spec.column("stance"), folder.spec)
         for tick in range(round(seconds * 1e9 / _PERIOD_NS)):
@@ -94,7 +92,7 @@ def stand(folder: RobotFolder, *, seconds: float = 2.0) -> Standing:
             robot.wait_until(robot.now() + _PERIOD_NS)
             if tick * _PERIOD_NS >= _SETTLED_S * 1e9:
                 loads.append(np.abs(robot.read().effort) / folder.spec.column("effort_max"))
-                tracks.append(simulated.data.geom_xpos[feet, :2].copy())
+                tracks.append(robot.data.geom_xpos[feet, :2].copy())
         load = np.max(loads, axis=0)
         return Standing(
             upright=float(-robot.read().gravity[2]),
@@ -107,7 +105,7 @@ def stand(folder: RobotFolder, *, seconds: float = 2.0) -> Standing:
         )
 
 
-def _base(robot: Robot) -> BaseMotion:
+def _base(robot: SimulatedRobot) -> BaseMotion:
     """The true motion of the base, which every simulator knows."""
     return cast("BaseMotion", robot.base_motion())
 

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from robots import Robot
+    from sim.simulated_robot import SimulatedRobot
 
     Frame = NDArray[np.uint8]
     Open = Callable[..., Camera]
 
 
 @pytest.fixture(params=["go2", "quadruped"])
-def robot(request: pytest.FixtureRequest) -> Iterator[Robot]:
+def robot(request: pytest.FixtureRequest) -> Iterator[SimulatedRobot]:
     """Either simulator's robot, standing."""
     with make(robots.find(request.param)) as robot:
         yield robot
@@ -39,7 +39,7 @@ def open_camera() -> Iterator[Open]:
     """Opens cameras that are closed afterwards; skips where there is no OpenGL."""
     opened: list[Camera] = []
 
-    def build(robot: Robot, **size: int) -> Camera:
+    def build(robot: SimulatedRobot, **size: int) -> Camera:
         try:
             opened.append(Camera(robot, **size))
         except RenderingError as error:
@@ -71,7 +71,7 @@ def difference(one: Frame, other: Frame) -> float:
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
 
 
-def test_the_whole_robot_is_in_the_picture(robot: Robot, open_camera: Open) -> None:
+def test_the_whole_robot_is_in_the_picture(robot: SimulatedRobot, open_camera: Open) -> None:
     """What vanishes with the robot fills a good part of the picture and stays off its edges."""
     camera = open_camera(robot)
     frame = camera.frame()
@@ -87,7 +87,9 @@ def test_the_whole_robot_is_in_the_picture(robot: Robot, open_camera: Open) -> N
     assert abs(columns.mean() - 320) < 60
 
 
-def test_the_camera_and_the_lights_go_with_the_robot(robot: Robot, open_camera: Open) -> None:
+def test_the_camera_and_the_lights_go_with_the_robot(
+    robot: SimulatedRobot, open_camera: Open
+) -> None:
     """Whole periods of the ground away, the picture is the same, shadow included."""
     camera = open_camera(robot)
     before = camera.frame()
@@ -97,7 +99,7 @@ def test_the_camera_and_the_lights_go_with_the_robot(robot: Robot, open_camera: 
     assert difference(camera.frame(), before) > 4
 
 
-def test_frames_keep_their_content(robot: Robot, open_camera: Open) -> None:
+def test_frames_keep_their_content(robot: SimulatedRobot, open_camera: Open) -> None:
     """A film is a list of frames; the next one must not write over the last."""
     camera = open_camera(robot)
     first = camera.frame()
@@ -109,12 +111,12 @@ def test_frames_keep_their_content(robot: Robot, open_camera: Open) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 240), (1280, 720)])
-def test_any_size(robot: Robot, open_camera: Open, width: int, height: int) -> None:
+def test_any_size(robot: SimulatedRobot, open_camera: Open, width: int, height: int) -> None:
     """Larger than the model's own buffer too."""
     assert open_camera(robot, width=width, height=height).frame().shape == (height, width, 3)
 
 
-def test_two_cameras_do_not_disturb_each_other(robot: Robot, open_camera: Open) -> None:
+def test_two_cameras_do_not_disturb_each_other(robot: SimulatedRobot, open_camera: Open) -> None:
     """Not while both are open, and not when one of them closes."""
     small, large = open_camera(robot, width=320, height=240), open_camera(robot)
     first = small.frame()
@@ -123,7 +125,7 @@ def test_two_cameras_do_not_disturb_each_other(robot: Robot, open_camera: Open) 
     np.testing.assert_array_equal(small.frame(), first)
 
 
-def test_closing_may_be_repeated_and_ends_it(robot: Robot, open_camera: Open) -> None:
+def test_closing_may_be_repeated_and_ends_it(robot: SimulatedRobot, open_camera: Open) -> None:
     """After close() there is no picture and no crash."""
     with open_camera(robot) as camera:
         camera.frame()
@@ -132,7 +134,9 @@ def test_closing_may_be_repeated_and_ends_it(robot: Robot, open_camera: Open) ->
         camera.frame()
 
 
-def test_opengl_switched_off_is_one_line(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opengl_switched_off_is_one_line(
+    robot: SimulatedRobot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is wrong and what to try."""
     monkeypatch.setenv("MUJOCO_GL", "disabled")
     with pytest.raises(RenderingError, match=r"MUJOCO_GL is 'disabled'.* set MUJOCO_GL=") as got:
@@ -142,7 +146,7 @@ def test_opengl_switched_off_is_one_line(robot: Robot, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("error", [ImportError, RuntimeError, AttributeError, OSError])
 def test_a_failing_driver_is_one_line(
-    robot: Robot, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    robot: SimulatedRobot, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     """PyOpenGL, EGL and GLFW each fail with exceptions of their own."""
 
