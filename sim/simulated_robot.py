@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import mujoco
     from numpy.typing import NDArray
 
-    from robots import JointCommand, RobotFolder, RobotSpec, RobotState
+    from robots import BaseMotion, JointCommand, RobotFolder, RobotSpec, RobotState
 
     FloatArray = NDArray[np.float32]
 
@@ -97,6 +97,10 @@ class SimulatedRobot(Robot):
         stance = np.clip(self.spec.column("stance") + noise, lower, upper)
         self._place(stance, yaw=rng.uniform(-np.pi, np.pi))
         return True
+
+    @abc.abstractmethod
+    def base_motion(self) -> BaseMotion:
+        """The true motion of the base."""
 
     def _place(self, joints: NDArray[np.floating], *, yaw: float) -> None:
         self.disarm("placed")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 
-from robots import BaseMotion, JointCommand
+from robots import JointCommand
 from sim.errors import SimError
 from sim.lint.subject import Finding
 from sim.robots import make
@@ -84,7 +84,7 @@ def stand(folder: RobotFolder, *, seconds: float = 2.0) -> Standing:
     with make(folder) as robot:
         keyframes = _keyframes(robot.model)
         feet = [robot.model.geom(name).id for name in folder.spec.feet]
-        start, deep = _base(robot), _penetration(robot.data)
+        start, deep = robot.base_motion(), _penetration(robot.data)
         loads, tracks = [], []
         command = JointCommand.towards(folder.spec.column("stance"), folder.spec)
         for tick in range(round(seconds * 1e9 / _PERIOD_NS)):
@@ -96,18 +96,13 @@ def stand(folder: RobotFolder, *, seconds: float = 2.0) -> Standing:
         load = np.max(loads, axis=0)
         return Standing(
             upright=float(-robot.read().gravity[2]),
-            drop=float(1 - _base(robot).position[2] / start.position[2]),
+            drop=float(1 - robot.base_motion().position[2] / start.position[2]),
             load=float(load.max()),
             loaded=folder.spec.joint_names[int(load.argmax())],
             slip_m=_farthest(np.array(tracks)),
             penetration_m=deep,
             keyframes=keyframes,
         )
-
-
-def _base(robot: SimulatedRobot) -> BaseMotion:
-    """The true motion of the base, which every simulator knows."""
-    return cast("BaseMotion", robot.base_motion())
 
 
 def _farthest(tracks: NDArray[np.float64]) -> float:
