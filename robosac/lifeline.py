@@ -7,6 +7,7 @@ parent dies in any way.  Standard output carries one JSON object a line.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -28,6 +29,10 @@ class Lifeline:
         """
         self._cut = threading.Event()
         self._wake = wake
+        # At once, not when the thread gets to it: a child of a parent that has died meanwhile must
+        # not even begin.
+        if select.select([sys.stdin], [], [], 0)[0] and not os.read(sys.stdin.fileno(), 1024):
+            self._cut.set()
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, self._on_signal)
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()

@@ -46,6 +46,8 @@ def run(folder: RunFolder, index: int, endpoint: str, steps: int) -> None:
     place = make(
         robot=config.robot, task=config.task, env=config.env, realtime=config.pace == "realtime"
     )
+    if lifeline.cut:
+        return  # before anything is touched: somebody else may be going on with the run
     contract, run_id, own = place.contract, uuid.uuid4().hex, folder.runner(index)
     seed = np.random.SeedSequence([config.seed, index, _earlier_runs(own)])
     report = own / f"report-{run_id}.json"

@@ -130,10 +130,20 @@ class Supervisor:
                 self._end()
                 if self._problem is not None:
                     raise self._problem
+        self._check_complete()
+
+    def _check_complete(self) -> None:
+        """Every process may have ended in order, and yet rows be missing."""
         if self._made < sum(self._shares):
             raise ChildDiedError(
                 f"the run ended after {self._made} of {sum(self._shares)} steps, because one of "
                 f"its processes was asked to stop; {self._advice}"
+            )
+        rows, steps = (self.report or {}).get("rows", 0), self._folder.read_config().steps
+        if rows < steps:
+            raise ChildDiedError(
+                f"the run ended with {rows} of {steps} steps at the learner; the others are in "
+                f"a spool; {self._advice}"
             )
 
     @property

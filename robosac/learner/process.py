@@ -110,17 +110,17 @@ class LearnerProcess:
         Raises what went wrong on any of the threads.
         """
         try:
-            self._read_contract()
-            self._service.start()
+            if not self._lifeline.cut:
+                self._read_contract()
+                self._service.start()
             while not self._service.contract_known.wait(_IDLE_S):
                 if self._lifeline.cut:
-                    self._service.stop()
                     return
             self._raise_service_error()
             self._learn_and_leave()
         finally:
             with contextlib.suppress(Exception):  # it has been raised, or another error is
-                self._service.stop()
+                self._service.close()
             self._context.term()
 
     def _read_contract(self) -> None:
@@ -218,9 +218,11 @@ class LearnerProcess:
             write_atomically(self._folder.final_policy, policy.file)
         metrics.close()
         audit = self._service.audit()
+        self._service.close()
         report = self._figures(learner) | {
             "lost": audit.lost,
             "duplicated": audit.duplicated,
+            "rows": self._service.ledger.rows,
             "policy_versions": learner.version,
             "resumed_from": self._resumed_from,
             "torch": str(torch.__version__),

@@ -120,11 +120,27 @@ class Service:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, close socket and log; raises what went wrong on it."""
+        """End the thread and close the socket; raises what went wrong on the thread.
+
+        The log stays open, and with it the folder locked, until close().
+        """
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._socket.close()
         if self.error is not None:
             raise self.error
+
+    def close(self) -> None:
+        """Stop, and close the log; may be called any number of times.
+
+        Raises what went wrong on the thread, StorageError.
+        """
+        try:
+            self.stop()
+        finally:
+            if self._log is not None:
+                self._log.close()
 
     def audit(self) -> Audit:
         """Compare what is on disk with what the robots have made; after stop().
@@ -157,10 +173,7 @@ class Service:
                 self._turn()
         except Exception as error:  # noqa: BLE001 -- the update thread raises it
             self.error = error
-        try:
-            self._close()
-        except Exception as error:  # noqa: BLE001 -- as above; the first one is the cause
-            self.error = self.error or error
+        self._socket.close()
         self.contract_known.set()
         self._inbox.wake()
 
@@ -352,8 +365,3 @@ class Service:
             self._sessions.pop(identity, None)
             return False
         return True
-
-    def _close(self) -> None:
-        self._socket.close()
-        if self._log is not None:
-            self._log.close()

@@ -7,6 +7,7 @@ outlives a control loop that is killed, so that nothing recorded is lost.
 from __future__ import annotations
 
 import enum
+import errno
 import logging
 import signal
 import socket
@@ -92,13 +93,16 @@ class Uplink:
     def __init__(self, config: UplinkConfig, pipe: FramePipe) -> None:
         """Open the spool of this run and those that earlier runs left behind."""
         self._config, self._pipe = config, pipe
+        self._others_at_work = False
         folder = Path(config.folder)
         self._policies = PolicyStore(folder / "policy", config.run)
-        self._streams = self._open_streams(folder / "spool")
-        self._current = self._streams[config.run]
+        self._spools = folder / "spool"
+        self._current = self._open(config.run)
+        self._streams = {config.run: self._current}
+        self._adopt()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = connect_robot(self._context, config.endpoint)
-        self._welcomed = self._refused = False
+        self._welcomed = False
         self._policy_seen = 0
         self._touched = self._heard = -_TOUCH_S
         self._gone_since: float | None = None
@@ -127,28 +131,47 @@ class Uplink:
         finally:
             self._close()
 
-    def _open_streams(self, spools: Path) -> dict[str, Stream]:
-        """Earlier runs first, so that rows arrive in the order in which they were made."""
+    def _open(self, run: str) -> Stream:
         config = self._config
-        streams = {}
-        for robot, run in Spool.leftovers(spools):
-            if robot == config.robot and run != config.run:
+        return Stream(Spool(self._spools, config.layout, robot=config.robot, run=run))
+
+    def _adopt(self) -> None:
+        """Take over what earlier runs have left behind.
+
+        The uplink of a run whose loop was killed may still be at work on it; then it is waited for.
+        Earlier runs come first, so that rows arrive in the order in which they were made.
+        """
+        self._others_at_work = False
+        try:
+            left = Spool.leftovers(self._spools)
+        except StorageError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            self._others_at_work = True  # one has just been delivered, and deleted
+            return
+        for robot, run in left:
+            if robot == self._config.robot and run not in self._streams:
                 try:
-                    spool = Spool(spools, config.layout, robot=robot, run=run)
+                    stream = self._open(run)
                 except LockedError:
-                    continue  # the uplink of that run is still delivering it
-                streams[run] = Stream(spool, made=spool.end)
-        streams[config.run] = Stream(
-            Spool(spools, config.layout, robot=config.robot, run=config.run)
-        )
-        return streams
+                    self._others_at_work = True
+                else:
+                    stream.made = stream.spool.end
+                    self._streams = {
+                        **self._earlier(),
+                        run: stream,
+                        self._config.run: self._current,
+                    }
+
+    def _earlier(self) -> dict[str, Stream]:
+        return {run: stream for run, stream in self._streams.items() if run != self._config.run}
 
     def _over(self) -> bool:
         """Whether there is nothing left to do, or nobody left to do it for."""
         if not self._pipe.closed:
             return False
         streams = self._streams.values()
-        if self._refused or all(stream.done for stream in streams):
+        if all(stream.done for stream in streams):
             return True
         if not self._welcomed and not any(stream.spool.pending for stream in streams):
             return True
@@ -218,7 +241,6 @@ class Uplink:
                 self._welcomed = False
                 self._touched = -_TOUCH_S
             case messages.Refused():
-                self._refused = True
                 self._pipe.send(FromUplink.REFUSED, message.reason.encode())
             case _:
                 pass
@@ -253,6 +275,8 @@ class Uplink:
             return
         for stream in self._streams.values():
             stream.go_back()
+        if self._others_at_work:
+            self._adopt()
         word = messages.Ping(policy=self._policy_seen) if self._welcomed else self._hello()
         if self._send(word):
             self._touched = now
@@ -284,7 +308,7 @@ class Uplink:
                 self._send(bye)
 
     def _earlier_done(self) -> bool:
-        return all(stream.done for stream in self._streams.values() if stream is not self._current)
+        return not self._others_at_work and all(one.done for one in self._earlier().values())
 
     def _send(self, message: messages.FromRobot, payload: bytes | None = None) -> bool:
         return self._send_frames(encode(message, payload))

@@ -93,3 +93,16 @@ def test_a_child_whose_parent_is_gone_ends_in_its_own_way(child: subprocess.Pope
     assert child.returncode == 7
     assert child.stderr is not None
     assert child.stderr.read() == b""
+
+
+def test_a_child_that_starts_without_a_parent_knows_at_once() -> None:
+    """Before it touches a folder in which somebody else may be going on."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert msgspec.json.decode(done.stdout.splitlines()[0]) == {"event": "ready", "cut": True}
+    assert done.returncode == 7

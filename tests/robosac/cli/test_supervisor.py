@@ -15,11 +15,24 @@ import pytest
 
 from robosac.cli import supervisor as supervisor_module
 from robosac.cli.supervisor import ChildDiedError, ChildFailedError, Supervisor
-from robosac.run_folder import RunFolder
+from robosac.recipe import Recipe
+from robosac.run_folder import RunConfig, RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+CONFIG = RunConfig(
+    robosac="0.1.0",
+    robot=None,
+    task=None,
+    env="Small-v0",
+    recipe=Recipe(name="small"),
+    steps=10,
+    seed=0,
+    pace="learner",
+    runners=1,
+    sync=False,
+)
 ACTOR = """#!{python}
 import json, os, signal, sys, time
 
@@ -36,7 +49,7 @@ exec(json.loads(os.environ["PLAY"])[module])
 LEARNER = """
 tell(event="listening", endpoint="tcp://here")
 wait_until_asked()
-tell(event="report", env_steps=10)
+tell(event="report", rows=10)
 """
 RUNNER = "tell(event='made', steps=int(args[3]))"
 
@@ -58,6 +71,7 @@ class Play:
     def run(self, *, learner: str = LEARNER, runner: str = RUNNER, shares: list[int]) -> None:
         """Play the two parts to the end."""
         play = {"robosac.learner": learner, "robosac.cli.runner": runner}
+        self.folder.reopen(msgspec.structs.replace(CONFIG, steps=sum(shares)))
         self._monkeypatch.setenv("PLAY", msgspec.json.encode(play).decode())
         supervisor = Supervisor(self.folder, port=0, shares=shares, show=self.shown.append)
         try:
@@ -83,7 +97,7 @@ tell(event="listening", endpoint="tcp://here")
 tell(event="status", env_steps=5)
 while len([name for name in os.listdir(args[0]) if name.startswith("done")]) < {runners}:
     time.sleep(0.01)
-tell(event="report", env_steps=10)
+tell(event="report", rows=10)
 """
 DONE_RUNNER = """
 open(os.path.join(args[0], "done-" + args[1] + "-" + args[3]), "w").close()
@@ -95,7 +109,7 @@ assert args[2] == "tcp://here"
 def test_a_run_to_its_end(play: Play) -> None:
     """Runners start when the learner listens, each with its share; the report is kept."""
     play.run(learner=DONE_LEARNER.format(runners=2), runner=DONE_RUNNER, shares=[6, 4])
-    assert play.report == {"env_steps": 10}
+    assert play.report == {"rows": 10}
     assert play.shown == [{"env_steps": 5}]
     done = {path.name for path in play.folder.path.glob("done-*")}
     assert done == {"done-0-6", "done-1-4"}
@@ -105,7 +119,7 @@ def test_a_runner_may_finish_long_before_another(play: Play) -> None:
     """Its end is no reason to stop."""
     runner = "time.sleep(0.5 * int(args[1]))" + DONE_RUNNER
     play.run(learner=DONE_LEARNER.format(runners=2), runner=runner, shares=[5, 5])
-    assert play.report == {"env_steps": 10}
+    assert play.report == {"rows": 10}
 
 
 def test_what_a_child_says_is_wrong_is_what_the_user_reads(play: Play) -> None:
@@ -123,7 +137,7 @@ def test_a_killed_runner_ends_the_run_in_order(play: Play) -> None:
         play.run(runner=runner, shares=[10])
     assert f"--run {play.folder.path} --resume" in str(caught.value)
     assert "processes.log" in str(caught.value)
-    assert play.report == {"env_steps": 10}
+    assert play.report == {"rows": 10}
 
 
 def test_a_learner_that_dies_takes_the_runners_with_it(play: Play) -> None:
@@ -145,6 +159,13 @@ def test_a_learner_that_is_asked_to_stop_by_somebody_else_is_no_success(play: Pl
     runner = "wait_until_asked(); tell(event='made', steps=3)"
     with pytest.raises(ChildDiedError, match="the run ended after 3 of 10 steps"):
         play.run(learner=learner, runner=runner, shares=[10])
+
+
+def test_rows_that_did_not_reach_the_learner_are_no_success(play: Play) -> None:
+    """Made, and every process ended in order; they lie in a spool, and --resume delivers them."""
+    learner = DONE_LEARNER.format(runners=1).replace("rows=10", "rows=9")
+    with pytest.raises(ChildDiedError, match="9 of 10 steps at the learner"):
+        play.run(learner=learner, runner=DONE_RUNNER, shares=[10])
 
 
 def test_runners_are_asked_before_the_learner(play: Play) -> None:
@@ -185,7 +206,7 @@ def test_what_libraries_print_is_no_event(play: Play) -> None:
     noise = "print('WARNING: Nan'); print('[1, 2]'); print('12'); print('\\xff', flush=True)"
     learner = noise + DONE_LEARNER.format(runners=1)
     play.run(learner=learner, runner=DONE_RUNNER, shares=[10])
-    assert play.report == {"env_steps": 10}
+    assert play.report == {"rows": 10}
     assert "WARNING: Nan" in play.log
 
 
@@ -212,7 +233,7 @@ def test_an_interrupted_run_leaves_its_report(play: Play) -> None:
     runner = "wait_until_asked(); tell(event='made', steps=3)"
     with pytest.raises(KeyboardInterrupt):
         _interrupt_soon(play, learner=LEARNER, runner=runner)
-    assert play.report == {"env_steps": 10}
+    assert play.report == {"rows": 10}
 
 
 def test_an_error_while_ending_is_not_lost_in_an_interrupt(play: Play) -> None:

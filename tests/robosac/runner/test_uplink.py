@@ -276,16 +276,27 @@ def test_an_earlier_run_is_delivered_before_this_one_ends(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_an_earlier_run_in_other_hands_is_left_alone(
+def test_an_earlier_run_in_other_hands_is_waited_for(
     learner: FakeLearner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The uplink of a killed runner may still be at work; two would fight over the files."""
+    """The uplink of a killed runner may still be at work; what it leaves is then delivered here."""
     monkeypatch.setattr(uplink_module, "_GRACE_S", 0.2)
+    monkeypatch.setattr(uplink_module, "_TOUCH_S", 0.1)
     leave_behind(tmp_path, 3)
     with Spool(tmp_path / "spool", LAYOUT, robot="go2-0", run=EARLIER):
         robot = Robot(tmp_path, learner.endpoint)
         assert learner.hear(messages.Hello).runs == {RUN: 0}
-        robot.close()
+        learner.welcome({RUN: 0})
+        robot.finish()
+        learner.hear(messages.Ping)
+        learner.hear(messages.Ping)
+    learner.take(3)
+    assert learner.rows == [1000, 1001, 1002]
+    learner.say(messages.Ack(run=EARLIER, expected=3))
+    assert learner.hear(messages.Bye).run == EARLIER
+    learner.say(messages.Farewell(run=EARLIER))
+    assert learner.hear(messages.Bye).run == RUN
+    robot.close()
 
 
 def test_a_loop_that_dies_has_finished_its_run(learner: FakeLearner, robot: Robot) -> None:
@@ -373,8 +384,8 @@ def test_credit_of_this_run_reaches_the_loop(learner: FakeLearner, robot: Robot)
     assert msgspec.msgpack.decode(robot.wait_for(FromUplink.CREDIT)) is None
 
 
-def test_a_refusal_reaches_the_loop_and_ends_the_uplink(learner: FakeLearner, robot: Robot) -> None:
-    """Without the time it would give to a learner that may come back."""
+def test_a_refusal_reaches_the_loop(learner: FakeLearner, robot: Robot) -> None:
+    """And leaves nothing to do for an uplink without rows."""
     learner.hear(messages.Hello)
     learner.say(messages.Refused(reason="another robot"))
     assert robot.wait_for(FromUplink.REFUSED) == b"another robot"

@@ -54,7 +54,7 @@ class Place:
 
     def stop_serving(self) -> int:
         """End the service and return its port."""
-        self.service.stop()
+        self.service.close()
         return int(self.endpoint.rpartition(":")[2])
 
     def publish(self, version: int, file: bytes) -> None:
@@ -86,7 +86,7 @@ class Place:
         self.stopped = True
         for link in self.links:
             link.close()
-        self.service.stop()
+        self.service.close()
         self.context.destroy(linger=0)
 
 
@@ -130,7 +130,7 @@ def test_a_run_is_delivered_whole(place: Place, contract: Contract) -> None:
     link.close()
     assert place.service.ledger.ended == 1
     assert [episode.return_ for episode in place.service.episodes] == [2.0]
-    place.service.stop()
+    place.service.close()
     assert place.rows() == list(range(1000))
     assert list((place.folder / "spool").iterdir()) == []
 
@@ -148,7 +148,7 @@ def test_a_killed_uplink_is_replaced_and_no_row_is_lost(place: Place, contract: 
         until(link, lambda: not link._unspooled)  # noqa: SLF001 -- the new one has taken over
     link.finish(made)
     link.close()
-    place.service.stop()
+    place.service.close()
     assert place.rows() == list(range(made))
     assert place.service.audit().duplicated == 0
 
@@ -190,7 +190,7 @@ def test_an_uplink_that_hangs_holds_up_nothing(place: Place, contract: Contract)
     os.kill(uplink_pid(link), signal.SIGCONT)
     link.finish(3000)
     assert slowest < 0.2
-    place.service.stop()
+    place.service.close()
     assert place.rows() == list(range(3000))
 
 
@@ -213,10 +213,12 @@ def test_the_end_of_the_service_asks_nothing_of_the_uplink(
     """SIGTERM to the whole group, as at shutdown: what was recorded is still delivered."""
     link = place.link()
     link.wait_until_ready()
+    uplink = uplink_pid(link)
     for number in (signal.SIGTERM, signal.SIGINT):
-        os.kill(uplink_pid(link), number)
+        os.kill(uplink, number)
     record(link, contract, 0, 100)
     link.finish(100)
+    assert uplink_pid(link) == uplink
     assert place.service.ledger.made == {(ROBOT, RUN): 100}
 
 
@@ -255,7 +257,7 @@ def test_the_next_run_delivers_what_the_last_one_left(
     second.wait_until_ready()
     record(second, contract, 1000, 200)
     second.finish(200)
-    place.service.stop()
+    place.service.close()
     assert sorted(place.rows()) == [*range(300), *range(1000, 1200)]
     audit = place.service.audit()
     assert (audit.lost, audit.duplicated) == (0, 0)
@@ -274,7 +276,7 @@ def test_a_restarted_learner_is_found_again(
     place.publish(1, make_policy(gain=3.0))
     record(link, contract, 200, 100)
     link.finish(300)
-    place.service.stop()
+    place.service.close()
     assert place.rows() == list(range(300))
 
 
