@@ -64,7 +64,6 @@ class _OneDnnDense(Function):
         x, weight, y = ctx.saved_tensors
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
         grad = torch.ops.aten.threshold_backward(grad, y, 0) if ctx.relu else grad
-        grad = grad.contiguous()
         return (
             _dense(grad, weight.t()) if for_x else None,
             _dense(grad.t(), x.t()) if for_weight else None,

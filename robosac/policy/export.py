@@ -145,22 +145,14 @@ def _export(graph: PolicyGraph, contract: Contract) -> bytes:
             input_names=["obs", "noise"],
             output_names=["action"],
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
     if program is None:
         raise PolicyError("torch.onnx.export gave no graph; expected an ONNX program")
     model = program.model_proto
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for entry in (
-        *model.graph.node,
-        *model.graph.input,
-        *model.graph.output,
-        *model.graph.value_info,
-    ):
+    proto = model.graph
+    for entry in (proto, *proto.node, *proto.input, *proto.output, *proto.value_info):
         del entry.metadata_props[:]
-        entry.doc_string = ""
     serialised: bytes = model.SerializeToString()
     return serialised
 

@@ -300,6 +300,28 @@ def test_a_full_disk_is_told_and_harms_nothing(
     assert len(list(saved.parent.iterdir())) == 2, "what was left over is gone"
 
 
+def test_every_name_is_durable_before_it_counts(
+    lived: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a loss of power: files and their folder are synced, then renamed, then synced again."""
+    events: list[str] = []
+    real_sync, real_rename = os.fsync, Path.rename
+
+    def sync(descriptor: int) -> None:
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real_sync(descriptor)
+
+    def rename(path: Path, target: Path) -> Path:
+        events.append(f"rename to {target.name}")
+        return real_rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "rename", rename)
+    written = checkpoint.write(tmp_path, freeze(lived))
+    assert events == [TENSORS, STATE, SUMS, f".{written.name}", *events[4:]]
+    assert events[4:] == [f"rename to {written.name}", tmp_path.name]
+
+
 class Crash(BaseException):
     """The power fails."""
 

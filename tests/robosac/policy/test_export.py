@@ -141,7 +141,10 @@ def test_the_file_says_nothing_about_the_machine(file: bytes) -> None:
     for trace in (b"site-packages", b".py", b'File "', b"Traceback", bytes(Path.cwd()), b"/home"):
         assert trace not in file
     model = onnx.load_from_string(file)
-    assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
+    graph = model.graph
+    parts = [graph, *graph.node, *graph.initializer]
+    parts += [*graph.input, *graph.output, *graph.value_info]
+    assert not any(part.doc_string or part.metadata_props for part in parts)
     assert not model.doc_string
 
 
