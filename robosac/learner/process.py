@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import zmq
 
-from robosac.errors import RobosacError, StorageError
+from robosac.errors import RobosacError, StorageError, WireError
 from robosac.learner import checkpoint
 from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
@@ -43,7 +43,6 @@ class Publisher:
         """Publish for one learner."""
         self._learner, self._service, self._folder = learner, service, folder
         self._work: queue.SimpleQueue[Snapshot | Frozen | None] = queue.SimpleQueue()
-        self.published = 0
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
@@ -79,7 +78,6 @@ class Publisher:
         file = self._learner.policy_file(snapshot)
         digest = hashlib.sha256(file).hexdigest()
         self._service.policy = PublishedPolicy(snapshot.version, digest, file)
-        self.published += 1
 
     def _keep_policy(self) -> None:
         """Keep the newest policy beside the checkpoint."""
@@ -98,7 +96,11 @@ class LearnerProcess:
         self._inbox = Inbox()
         self._lifeline = Lifeline(wake=self._inbox.wake)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        socket, endpoint = bind_learner(self._context, port)
+        try:
+            socket, endpoint = bind_learner(self._context, port)
+        except WireError:
+            self._context.term()
+            raise
         self._service = Service(socket, folder.replay, self._inbox)
         self._updating_s = 0.0
         self._resumed_from: dict[str, Any] | None = None

@@ -1,0 +1,241 @@
+"""The learner process in this process: threads that fail are heard, and the folder is whole."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import zmq
+
+from robosac.errors import LockedError, StorageError, WireError
+from robosac.learner import process as process_module
+from robosac.learner.process import LearnerProcess
+from robosac.learner.service import Service
+from robosac.policy import OnnxPolicy
+from robosac.policy.contract import encode as encode_contract
+from robosac.replay import SegmentLog
+from robosac.run_folder import RunConfig, RunFolder
+from robosac.wire import messages
+from robosac.wire.messages import decode_from_learner, encode
+from robosac.wire.sockets import connect_robot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+
+    from robosac.policy import Contract
+    from tests.robosac.learner.conftest import DrawRows, MakeLearner
+
+PATIENCE_S = 15.0
+
+
+class FakeLifeline:
+    """Cut by the test; the parent's words go into a list."""
+
+    def __init__(self) -> None:
+        self.cut = False
+        self.told: list[dict[str, Any]] = []
+        self.wake: Callable[[], None] = lambda: None
+
+    def __call__(self, wake: Callable[[], None]) -> FakeLifeline:
+        """Stand in for the class."""
+        self.wake = wake
+        return self
+
+    def tell(self, **figures: object) -> None:
+        """What would go to standard output."""
+        self.told.append(figures)
+
+    def stop(self) -> None:
+        """Cut it."""
+        self.cut = True
+        self.wake()
+
+    def heard(self, event: str) -> list[dict[str, Any]]:
+        """Everything that was told of one kind."""
+        return [one for one in self.told if one["event"] == event]
+
+
+@pytest.fixture
+def lifeline(monkeypatch: pytest.MonkeyPatch) -> FakeLifeline:
+    """The parent's end of things."""
+    lifeline = FakeLifeline()
+    monkeypatch.setattr(process_module, "Lifeline", lifeline)
+    monkeypatch.setattr(process_module, "tell", lifeline.tell)
+    return lifeline
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_learner: MakeLearner) -> RunFolder:
+    """A run of the toy environment; policies are exported once for all tests."""
+    recipe = make_learner(learner={"learning_starts": 10, "checkpoint_s": 0.1}).recipe
+    folder = RunFolder(tmp_path / "run")
+    folder.create(
+        RunConfig(
+            robosac="0.1.0",
+            robot=None,
+            task=None,
+            env="toy",
+            recipe=recipe,
+            steps=60,
+            seed=0,
+            pace="learner",
+            runners=1,
+            sync=False,
+        )
+    )
+    return folder
+
+
+@pytest.fixture
+def known(folder: RunFolder, toy: Contract) -> RunFolder:
+    """The same run, resumed: its contract is known, so that no robot is waited for."""
+    folder.contract_path.write_bytes(encode_contract(toy))
+    return folder
+
+
+def make_rows(endpoint: str, toy: Contract, rows: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    """Be a robot: deliver these rows as one run, as credit allows, and say goodbye."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket, run = connect_robot(context, endpoint), uuid.uuid4().hex
+    assert socket.poll(int(1000 * PATIENCE_S), zmq.POLLOUT)
+    hello = messages.Hello(robot="toy-0", run=run, runs={run: 0}, contract=encode_contract(toy))
+    socket.send_multipart(encode(hello))
+    sent, durable = 0, 0
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and socket.poll(int(1000 * PATIENCE_S)):
+        message, _ = decode_from_learner(socket.recv_multipart())
+        match message:
+            case messages.Credit():
+                end = min(message.credit or 0, len(rows))
+                chunk = rows[sent:end].tobytes()
+                socket.send_multipart(
+                    encode(messages.Rows(run=run, first=sent, oldest=durable), chunk)
+                )
+                sent = end
+            case messages.Ack():
+                durable = message.expected
+                if durable == len(rows):
+                    socket.send_multipart(encode(messages.Bye(run=run, made=durable)))
+            case messages.Farewell():
+                break
+    socket.close()
+    context.term()
+
+
+def test_a_run_and_its_continuation(
+    folder: RunFolder, lifeline: FakeLifeline, toy: Contract, draw_rows: DrawRows
+) -> None:
+    """A robot's rows are learned from and reported; a second process goes on from the first."""
+    for run, count in enumerate((60, 40)):
+        process = LearnerProcess(folder, port=0)
+        endpoint = lifeline.heard("listening")[-1]["endpoint"]
+        robot = threading.Thread(target=make_rows, args=(endpoint, toy, draw_rows(count, seed=run)))
+        robot.start()
+        process.run()
+        robot.join()
+    first, second = lifeline.heard("report")
+    assert (first["rows"], first["env_steps"], first["updates"]) == (60, 60, 50)
+    assert (first["lost"], first["duplicated"], first["malformed"]) == (0, 0, 0)
+    assert first["resumed_from"] is None
+    assert (second["rows"], second["env_steps"], second["updates"]) == (100, 100, 90)
+    assert second["resumed_from"]["updates"] == 50
+    assert second["resumed_from"]["env_steps"] == 60
+    assert second["policy_versions"] > first["policy_versions"]
+    assert lifeline.heard("status")
+    assert msgspec.json.decode(folder.report_path.read_bytes())["updates"] == 90
+    for path in (folder.final_policy, folder.latest_policy):
+        assert OnnxPolicy.load(path, here=toy).contract.training.env_steps == 100
+    SegmentLog(folder.replay, toy.row_layout).close()
+
+
+def test_without_any_robot_it_stops_when_asked(folder: RunFolder, lifeline: FakeLifeline) -> None:
+    """Nothing has been learned and nothing is left behind but an address nobody called."""
+    process = LearnerProcess(folder, port=0)
+    threading.Timer(0.1, lifeline.stop).start()
+    process.run()
+    assert [one["event"] for one in lifeline.told] == ["listening"]
+    assert not folder.replay.exists()
+
+
+def test_a_known_run_without_robots_stops_when_asked(
+    known: RunFolder, lifeline: FakeLifeline
+) -> None:
+    """It is ready before anybody calls, and leaves a whole folder."""
+    process = LearnerProcess(known, port=0)
+    threading.Timer(0.5, lifeline.stop).start()
+    process.run()
+    assert lifeline.heard("report")[0]["rows"] == 0
+    assert known.final_policy.exists()
+
+
+def test_a_parent_that_is_gone_before_the_start_is_the_end(
+    known: RunFolder, lifeline: FakeLifeline, toy: Contract
+) -> None:
+    """Somebody else may already be going on with the folder: it is not even opened."""
+    process = LearnerProcess(known, port=0)
+    lifeline.stop()
+    with SegmentLog(known.replay, toy.row_layout):
+        process.run()
+    assert not lifeline.heard("report")
+
+
+def test_a_replay_in_other_hands_is_told(
+    known: RunFolder, lifeline: FakeLifeline, toy: Contract
+) -> None:
+    """And everything that was begun is ended: no socket is left to wait for."""
+    process = LearnerProcess(known, port=0)
+    with SegmentLog(known.replay, toy.row_layout), pytest.raises(LockedError):
+        process.run()
+
+
+def test_a_busy_port_is_told(folder: RunFolder, lifeline: FakeLifeline) -> None:
+    """Before anything else is done."""
+    process = LearnerProcess(folder, port=0)
+    port = int(lifeline.heard("listening")[0]["endpoint"].rpartition(":")[2])
+    with pytest.raises(WireError, match=f"port {port} cannot be used"):
+        LearnerProcess(folder, port=port)
+    lifeline.stop()
+    process.run()
+
+
+def test_a_bug_in_the_service_ends_the_process(
+    known: RunFolder, lifeline: FakeLifeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than learning on from frozen data."""
+
+    def fail(service: Service) -> None:
+        del service
+        message = "a bug"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Service, "_turn", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        LearnerProcess(known, port=0).run()
+    assert not lifeline.heard("report")
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint", "metrics.jsonl", "tensorboard", "policy/latest.onnx", "learner.json"]
+)
+def test_a_place_that_cannot_be_written_ends_the_process_with_its_name(
+    known: RunFolder, lifeline: FakeLifeline, name: str
+) -> None:
+    """Whichever thread finds out; here something else is where a file or folder should be."""
+    target = known.path / name
+    if name in ("checkpoint", "tensorboard"):
+        target.write_text("in the way")
+    else:
+        (target / "in the way").mkdir(parents=True)
+    process = LearnerProcess(known, port=0)
+    threading.Timer(1.0, lifeline.stop).start()
+    with pytest.raises(StorageError, match=r"got .*expected .*;"):
+        process.run()
+    assert not lifeline.heard("report")
+    assert not [one for one in threading.enumerate() if one.name in ("publisher", "service")]
