@@ -393,3 +393,25 @@ def test_an_uplink_says_in_one_line_what_it_cannot_do(tmp_path: Path, place: Pla
     link = place.link()
     with pytest.raises(WireError, match=r"policy: got .*expected a place"):
         link.wait_until_ready()
+
+
+def test_a_slow_disk_at_the_learner_costs_time_and_nothing_else(
+    place: Place, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An fsync of seconds looks like a dead learner: it is greeted anew, and rows count once."""
+    sync, delays = SegmentLog.sync, [3.5]
+
+    def slowly(log: SegmentLog) -> None:
+        if delays:
+            time.sleep(delays.pop())
+        sync(log)
+
+    link = place.link()
+    link.wait_until_ready()
+    monkeypatch.setattr(SegmentLog, "sync", slowly)
+    record(link, contract, 0, 600)
+    link.finish(600)
+    place.service.close()
+    assert place.rows() == list(range(600))
+    audit = place.service.audit()
+    assert (audit.lost, audit.duplicated) == (0, 0)
