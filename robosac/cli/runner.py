@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import uuid
 from pathlib import Path
@@ -63,15 +64,16 @@ def run(folder: RunFolder, index: int, endpoint: str, steps: int) -> None:
     loop = Loop(
         place.env, link, contract.row_layout, run=run_id, seed=int(seed.generate_state(1)[0])
     )
-    try:
-        loop.run(steps, stopped=lambda: lifeline.cut)
-    finally:
-        try:
-            place.env.close()
-        finally:
-            link.close()
+    with contextlib.ExitStack() as stack:
+
+        def leave() -> None:
             folder.write_json(report, _report(place, link, loop, run_id))
             tell(event="made", steps=loop.made)
+
+        stack.callback(leave)
+        stack.callback(link.close)
+        stack.callback(place.env.close)
+        loop.run(steps, stopped=lambda: lifeline.cut)
 
 
 def _earlier_runs(own: Path) -> int:

@@ -139,8 +139,10 @@ class UplinkLink(Link):
         """
         try:
             deadline = time.monotonic() + _CLOSE_S
-            while self._unspooled and not self._done and time.monotonic() < deadline:
+            while self._unspooled and time.monotonic() < deadline:
                 self.pause()
+            if self._unspooled:
+                raise self._give_up(f"uplink process has written nothing for {_CLOSE_S:g} s")
         finally:
             self._checker.close()
             self._pipe.close()
