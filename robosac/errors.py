@@ -31,6 +31,10 @@ _REASONS = {
 }
 
 
+_SHOWN = 5
+"""Differences of a contract that fit in a line."""
+
+
 class RobosacError(Exception):
     """Base class of everything the learning side raises on purpose."""
 
@@ -51,8 +55,12 @@ class ContractMismatchError(PolicyError):
     """A policy whose contract does not fit the robot and task at hand."""
 
     def __init__(self, differences: Sequence[str]) -> None:
-        """Name every field that differs."""
-        super().__init__(f"policy does not fit: {'; '.join(differences)}")
+        """Name the fields that differ; all of them are in `differences`."""
+        shown = "; ".join(differences[:_SHOWN])
+        more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        super().__init__(
+            f"policy does not fit: {shown}{more}; use what it was trained with, or train anew"
+        )
         self.differences = tuple(differences)
 
 

@@ -41,7 +41,9 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
         from robosac.policy import OnnxPolicy
         from robosac.run_folder import RunFolder
 
-        path = RunFolder(self.policy).final_policy if self.policy.is_dir() else self.policy
+        path = RunFolder(self.policy).newest_policy() if self.policy.is_dir() else self.policy
+        if path is None:
+            raise ConfigError(f"{self.policy} has no policy yet; expected a run that has learned")
         contract = OnnxPolicy.load(path).contract
         place = resolve.make(
             robot=self.robot or contract.robot,
@@ -51,7 +53,9 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
         policy = OnnxPolicy.load(path, here=place.contract)
         resolve.check_sensors(place, policy.contract)
         exported = contract.training.evaluation
-        episodes = self.episodes or (exported.episodes if exported else results.EPISODES)
+        episodes = self.episodes
+        if episodes is None:
+            episodes = exported.episodes if exported else results.EPISODES
         if episodes < 1:
             raise ConfigError(f"--episodes is {episodes}; expected at least 1")
         seed = self.seed if self.seed is not None else results.EVALUATION_SEED

@@ -59,22 +59,22 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
 
         started = time.monotonic()
         folder, config = _open(self)
-        place = resolve.make(robot=config.robot, task=config.task, env=config.env)
-        if not self.resume:
-            folder.create(config)
-        say(f"run folder {folder.path}")
-        steps = remaining_steps(folder, config, place.contract.row_layout)
-        if self.resume:
-            folder.reopen(config)
-        with Progress(config.steps) as progress:
-            if config.sync:
-                from robosac.cli.lockstep import run_lockstep
+        with resolve.make(robot=config.robot, task=config.task, env=config.env) as place:
+            if not self.resume:
+                folder.create(config)
+            say(f"run folder {folder.path}")
+            steps = remaining_steps(folder, config, place.contract.row_layout)
+            if self.resume:
+                folder.reopen(config)
+            with Progress(config.steps) as progress:
+                if config.sync:
+                    from robosac.cli.lockstep import run_lockstep
 
-                report = run_lockstep(folder, config, place, steps=steps, show=progress.show)
-            else:
-                report = _run_processes(folder, config, self.port, steps, progress)
-        summary = results.summarise(folder, config, report)
-        return results.conclude(folder, summary, place, started=started, video=self.video)
+                    report = run_lockstep(folder, config, place, steps=steps, show=progress.show)
+                else:
+                    report = _run_processes(folder, config, self.port, steps, progress)
+            summary = results.summarise(folder, config, report)
+            return results.conclude(folder, summary, place, started=started, video=self.video)
 
 
 def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
@@ -85,6 +85,7 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         folder = RunFolder(options.run)
         config = folder.read_config()
         return folder, msgspec.structs.replace(config, steps=options.steps or config.steps)
+    _check_combination(options)
     config = RunConfig(
         robosac=__version__,
         robot=options.robot if options.env is None else None,
@@ -100,6 +101,14 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
     stamp = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
     what = (options.env or f"{Path(options.robot).name}-{options.task}").replace("/", "-")
     return RunFolder(options.run or Path("runs") / f"{stamp}-{what}-seed{options.seed}"), config
+
+
+def _check_combination(options: Sim) -> None:
+    """Refuse options that would have to be ignored."""
+    if options.pace == "realtime" and options.env is not None:
+        raise ConfigError(f"--pace realtime needs a robot; {options.env} has no clock of its own")
+    if options.sync and (options.runners > 1 or options.pace != "learner"):
+        raise ConfigError("--sync is one process in lockstep; leave out --runners and --pace")
 
 
 def _at_least(bound: int, name: str, value: int) -> int:

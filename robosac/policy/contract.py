@@ -168,15 +168,23 @@ def check(policy: Contract, here: Contract) -> None:
 
 def _differences(policy: Contract, here: Contract) -> Iterator[str]:
     """Fields that do not fit, one line each."""
-    for field in ("robot", "env", "task", "history", "action_lower", "action_upper"):
-        theirs, ours = getattr(policy, field), getattr(here, field)
-        if theirs != ours:
-            yield f"{field}: policy has {theirs!r}, expected {ours!r}"
+    strangers = list(_field_differences(policy, here, "robot", "env"))
+    yield from strangers
+    if strangers:
+        return  # whatever else differs follows from this
+    yield from _field_differences(policy, here, "task", "history", "action_lower", "action_upper")
     yield from _rate_differences(policy.control_hz, here.control_hz)
     yield from _named_differences("joints", policy.joints, here.joints)
     yield from _named_differences("obs", policy.obs, here.obs)
     yield from _command_differences(policy.commands, here.commands)
     yield from _looser_guards(policy.safety, here.safety)
+
+
+def _field_differences(policy: Contract, here: Contract, *fields: str) -> Iterator[str]:
+    for field in fields:
+        theirs, ours = getattr(policy, field), getattr(here, field)
+        if theirs != ours:
+            yield f"{field}: policy has {theirs!r}, expected {ours!r}"
 
 
 def _rate_differences(theirs: float | None, ours: float | None) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +14,7 @@ from robosac.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from robosac.policy import Contract
 
@@ -43,6 +43,8 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--runners", "0"], "at least 1"),
         (["--seed", "-1"], "at least 0"),
         (["--resume"], "--run"),
+        (["--env", "Pendulum-v1", "--pace", "realtime"], "needs a robot"),
+        (["--sync", "--runners", "2"], "--runners"),
     ],
 )
 def test_unusable_options_are_named_with_what_was_expected(

@@ -428,18 +428,18 @@ def test_a_robot_that_has_gone_silent_is_forgotten(
 
 
 def test_a_robot_whose_connection_is_gone_is_forgotten_at_once(place: Place) -> None:
-    """The first word to it tells; its share of the credit is free."""
+    """The first word that finds no connection tells; its share of the credit is free."""
     robot = place.robot()
     robot.join()
     robot.say(messages.Ping(policy=1))
     robot.hear(messages.Pong)
     robot.socket.close()
-    version = 1
+    steps = 100
 
     def forgotten() -> bool:
-        nonlocal version
-        version += 1
-        place.service.policy = policy(version)
+        nonlocal steps
+        steps += 1
+        place.service.allowed_steps = steps  # told at once, over and over, unlike a policy
         return not place.service._sessions  # noqa: SLF001 -- memory has no public face
 
     until(forgotten)
@@ -450,12 +450,12 @@ def test_another_contract_is_refused_with_its_fields(place: Place, contract: Con
     place.robot().join()
     other = place.robot(
         contract=msgspec.structs.replace(
-            contract, env="Other-v0", action_upper=(3.0,), control_hz=50.0
+            contract, task="other", action_upper=(3.0,), control_hz=50.0
         )
     )
     other.hello()
     reason = other.hear(messages.Refused).reason
-    assert "env: policy has 'Small-v0', expected 'Other-v0'" in reason
+    assert "task: policy has '', expected 'other'" in reason
     assert "action_upper" in reason
     assert "control_hz" in reason
     other.send_rows(0, 5)

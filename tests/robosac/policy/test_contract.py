@@ -236,3 +236,18 @@ def test_the_tighter_guard_wins(contract: Contract) -> None:
     assert differences(replace(contract, safety={"tilt_deg": 60.0}), contract) == (
         "safety.soft_limit: policy has None, expected 0.95",
     )
+
+
+def test_another_robot_is_reason_enough(contract: Contract) -> None:
+    """A line that lists every joint of both robots helps nobody."""
+    other = msgspec.structs.replace(contract, robot="other", joints=())
+    with pytest.raises(ContractMismatchError) as caught:
+        check(other, contract)
+    assert len(caught.value.differences) == 1
+
+
+def test_a_line_shows_five_differences_and_counts_the_rest(contract: Contract) -> None:
+    """All of them stay in the error for whoever handles it."""
+    error = ContractMismatchError([f"field {number}" for number in range(8)])
+    assert "field 4; and 3 more;" in str(error)
+    assert len(error.differences) == 8
