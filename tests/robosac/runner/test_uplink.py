@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zmq
 
+from robosac.errors import WireError
 from robosac.replay import RowLayout
 from robosac.runner import uplink as uplink_module
 from robosac.runner.pipe import FramePipe
@@ -35,12 +36,24 @@ SHA256 = hashlib.sha256(FILE).hexdigest()
 PATIENCE_S = 10.0
 
 
+def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket[bytes], str]:
+    """Bind; the same port again as soon as ZeroMQ has let go of it, which it does in its own time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return bind_learner(context, port)
+        except WireError:
+            if not port or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 class FakeLearner:
     """A ROUTER that hears one robot and says what the test wants."""
 
     def __init__(self, port: int = 0) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.socket, self.endpoint = bind_learner(self.context, port)
+        self.socket, self.endpoint = bind(self.context, port)
         self.identity = b""
         self.rows: list[float] = []
         """First column of every row that came, in order."""

@@ -36,6 +36,18 @@ ROBOT = "small-0"
 PATIENCE_S = 15.0
 
 
+def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket[bytes], str]:
+    """Bind; the same port again as soon as ZeroMQ has let go of it, which it does in its own time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return bind_learner(context, port)
+        except WireError:
+            if not port or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 class Place:
     """A service, and the links that a test makes to it."""
 
@@ -48,7 +60,7 @@ class Place:
 
     def serve(self, port: int) -> None:
         """Begin to serve, on the same port again after stop_serving()."""
-        bound, self.endpoint = bind_learner(self.context, port)
+        bound, self.endpoint = bind(self.context, port)
         self.service = Service(bound, self.folder / "replay", Inbox())
         self.service.start()
 
