@@ -37,7 +37,7 @@ PATIENCE_S = 15.0
 
 
 def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket[bytes], str]:
-    """Bind; the same port again as soon as ZeroMQ has let go of it, which it does in its own time."""
+    """Bind; a port used before as soon as ZeroMQ has let go of it, in its own time."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
