@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from robosac.errors import DamagedRecordError, LockedError, StorageError
 from robosac.replay.records import MAGIC, MAX_RECORD, Chunk, scan
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
@@ -151,6 +152,33 @@ class SegmentFile:
                 expected="a file whose end is known",
                 advice="run the same command again: opening keeps what is intact",
             )
+
+
+class FolderWriter:
+    """Appends to segments in a folder of its own, and lets go of both in the right order."""
+
+    _folder: LockedFolder
+    _active: SegmentFile
+
+    def close(self) -> None:
+        """Make everything durable and close; may be called any number of times."""
+        try:
+            self._active.close()
+        finally:
+            self._folder.close()
+
+    def __enter__(self) -> Self:
+        """Return the open writer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close, whatever happened."""
+        self.close()
 
 
 class IndexedSegment:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from robosac.errors import StorageError
-from robosac.replay.files import LockedFolder, SegmentFile, intact_chunks
+from robosac.replay.files import FolderWriter, LockedFolder, SegmentFile, intact_chunks
 from robosac.replay.records import Chunk, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from robosac.replay.layout import RowLayout
 
@@ -56,7 +55,7 @@ class Audit:
     """Rows on disk beyond the first of their sequence number."""
 
 
-class SegmentLog:
+class SegmentLog(FolderWriter):
     """Append-only replay of any number of robots, safe against a crash at any byte.
 
     A chunk may be acknowledged once sync() has returned after its append().  All calls come from
@@ -135,26 +134,6 @@ class SegmentLog:
         spans = self._spans()
         lost = sum(_missing(spans.get(key, []), count) for key, count in expected.items())
         return Audit(lost=lost, duplicated=sum(map(_doubled, spans.values())))
-
-    def close(self) -> None:
-        """Make everything durable and close; may be called any number of times."""
-        try:
-            self._active.close()
-        finally:
-            self._folder.close()
-
-    def __enter__(self) -> Self:
-        """Return the open log."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()
 
     def _open(self) -> SegmentFile:
         """Rebuild the marks and return the segment to append to."""

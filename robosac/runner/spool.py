@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robosac.errors import StorageError
-from robosac.replay.files import IndexedSegment, LockedFolder, SegmentFile, intact_chunks, reported
+from robosac.replay.files import (
+    FolderWriter,
+    IndexedSegment,
+    LockedFolder,
+    SegmentFile,
+    intact_chunks,
+    reported,
+)
 from robosac.replay.records import Chunk, check_name, encode
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -27,7 +33,7 @@ _FOLDER = re.compile(r"(.+)\.([0-9a-f]{32})")
 _SEGMENT_BYTES = 4 * 2**20
 
 
-class Spool:
+class Spool(FolderWriter):
     """The transitions of one run that the learner has not acknowledged, oldest first.
 
     append() hands rows to the operating system before it returns: the death of the process loses
@@ -155,26 +161,6 @@ class Spool:
             for segment in self._segments:
                 segment.path.unlink()
             self._folder.path.rmdir()
-        self.close()
-
-    def close(self) -> None:
-        """Make everything durable and close; may be called any number of times."""
-        try:
-            self._active.close()
-        finally:
-            self._folder.close()
-
-    def __enter__(self) -> Self:
-        """Return the open spool."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
         self.close()
 
     def _load(self) -> deque[IndexedSegment]:
