@@ -6,10 +6,12 @@ carries rows (float32, little-endian, C order) or a policy file.  Nothing is eve
     robot                                learner
     Hello        who I am                Welcome, Refused    where to go on, the policy; or why not
     Rows         what happened           Ack                 what is durable
-    Episode      how it went             Credit              how far a simulated robot may go
+    Episode      how it went             Credit, Enough      how far a simulated robot may go
     Ping         still here              Pong, Policy        still here; a newer policy
+    Declined     a policy I do not run   Unknown             say hello first
     Bye          that was all            Farewell            all of it is durable
-                                         Unknown             say hello first
+
+Anybody who is let in may send a Probe without a greeting; the learner answers with its Status.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import msgspec
 
 from robosac.errors import WireError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the messages; peers of another version refuse each other."""
 ROBOT_FRAME_MAX = 16 * 2**20
 """Largest frame that a learner accepts, bytes: a chunk of rows or a contract."""
@@ -32,22 +34,35 @@ T = TypeVar("T")
 _Run = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Text = Annotated[str, msgspec.Meta(max_length=1000)]
+_Document = Annotated[bytes, msgspec.Meta(max_length=2**20)]
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, tag=True, kw_only=True):
     """Base of every message."""
 
 
+class Held(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The rows of one run that a spool still has."""
+
+    oldest: _Count
+    """Sequence number of the first."""
+    end: _Count
+    """Sequence number after the last."""
+
+
 class Hello(_Message):
     """Robot: who I am, what my policy must fit, and which runs I still have rows of."""
 
-    robot: str
+    robot: _Text
     run: _Run
     """The run that this process makes; the others were left behind by earlier ones."""
-    runs: dict[_Run, _Count]
-    """Oldest sequence number that the spool still has, by run."""
-    contract: bytes
+    runs: Annotated[dict[_Run, Held], msgspec.Meta(max_length=1000)]
+    """What the spool still has, by run."""
+    contract: _Document
     """JSON of the contract this robot and task would write."""
+    paced: bool = False
+    """Whether it waits for credit, as a simulated robot does; a real one never waits."""
     schema: int = SCHEMA
 
 
@@ -70,7 +85,7 @@ class Episode(_Message):
     length: _Count
     fell: bool | None = None
     speed_mps: float | None = None
-    rewards: dict[str, float] = {}
+    rewards: Annotated[dict[_Text, float], msgspec.Meta(max_length=100)] = {}
     """Mean of every reward term per step."""
 
 
@@ -79,6 +94,17 @@ class Ping(_Message):
 
     policy: _Count = 0
     """Version of the newest policy that has arrived; the learner sends no other before this."""
+    pending: _Count = 0
+    """Rows that wait in the spool for their acknowledgement."""
+    dropped: _Count = 0
+    """Rows of this run that the spool had to give up because it was full."""
+
+
+class Declined(_Message):
+    """Robot: a policy arrived that I do not run, and why; the one before goes on acting."""
+
+    version: _Count
+    reason: _Text
 
 
 class Bye(_Message):
@@ -87,6 +113,12 @@ class Bye(_Message):
     run: _Run
     made: _Count
     """Rows the run made in all."""
+
+
+class Probe(_Message):
+    """Anybody: how are you?  The next frame is ballast, whose size the answer repeats."""
+
+    schema: int = SCHEMA
 
 
 class Welcome(_Message):
@@ -100,7 +132,7 @@ class Welcome(_Message):
 class Refused(_Message):
     """Learner: this robot cannot take part, and why."""
 
-    reason: str
+    reason: _Text
 
 
 class Unknown(_Message):
@@ -121,6 +153,10 @@ class Credit(_Message):
     credit: _Count | None
 
 
+class Enough(_Message):
+    """Learner: no more rows are wanted; deliver what there is and say goodbye."""
+
+
 class Policy(_Message):
     """Learner: a newer policy; the next frame is the file."""
 
@@ -138,9 +174,30 @@ class Farewell(_Message):
     run: _Run
 
 
-FromRobot = Hello | Rows | Episode | Ping | Bye
-FromLearner = Welcome | Refused | Unknown | Ack | Credit | Policy | Pong | Farewell
-CARRIES_FRAME = (Rows, Welcome, Policy)
+class Status(_Message):
+    """Learner: the answer to a probe."""
+
+    robosac: _Text
+    """Version of the package."""
+    contract: _Document
+    """JSON of the run's contract; empty before the first robot has called."""
+    rows: _Count
+    """Rows on disk."""
+    policy: _Count
+    """Version of the newest policy; 0 before the first."""
+    robots: Annotated[list[_Text], msgspec.Meta(max_length=1000)]
+    """Names of the robots that are connected."""
+    wall_ns: int
+    """Clock of the learner's machine, ns since 1970."""
+    received: _Count
+    """Size of the probe's ballast, bytes."""
+
+
+FromRobot = Hello | Rows | Episode | Ping | Declined | Bye | Probe
+FromLearner = (
+    Welcome | Refused | Unknown | Ack | Credit | Enough | Policy | Pong | Farewell | Status
+)
+CARRIES_FRAME = (Rows, Probe, Welcome, Policy)
 _WITH_PAYLOAD = 2
 
 
@@ -150,10 +207,16 @@ class _AnyHello(msgspec.Struct, tag="Hello"):
     schema: int
 
 
+class _AnyProbe(msgspec.Struct, tag="Probe"):
+    """What a probe of any version has."""
+
+    schema: int
+
+
 _encoder = msgspec.msgpack.Encoder()
 _from_robot = msgspec.msgpack.Decoder(FromRobot)
 _from_learner = msgspec.msgpack.Decoder(FromLearner)
-_any_hello = msgspec.msgpack.Decoder(_AnyHello)
+_any_greeting = msgspec.msgpack.Decoder(_AnyHello | _AnyProbe)
 
 
 def encode(message: FromRobot | FromLearner, payload: bytes | None = None) -> list[bytes]:
@@ -173,9 +236,9 @@ def decode_from_learner(frames: list[bytes]) -> tuple[FromLearner, bytes]:
 
 
 def foreign_schema(frames: list[bytes]) -> int | None:
-    """Version of a greeting that is not of ours; None for everything else."""
+    """Version of a greeting or probe that is not of ours; None for everything else."""
     try:
-        schema = _any_hello.decode(frames[0]).schema if frames else SCHEMA
+        schema = _any_greeting.decode(frames[0]).schema if frames else SCHEMA
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return None if schema == SCHEMA else schema
