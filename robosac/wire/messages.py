@@ -167,6 +167,9 @@ class Policy(_Message):
 class Pong(_Message):
     """Learner: still here."""
 
+    learning: bool = True
+    """Whether the update loop still turns; rows are taken in and acknowledged either way."""
+
 
 class Farewell(_Message):
     """Learner: everything of this run is durable; you may go."""
