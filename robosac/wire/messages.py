@@ -113,6 +113,8 @@ class Bye(_Message):
     run: _Run
     made: _Count
     """Rows the run made in all."""
+    oldest: _Count = 0
+    """Oldest sequence number that the spool still has: what lies before is gone for good."""
 
 
 class Probe(_Message):
