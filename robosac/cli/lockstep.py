@@ -63,10 +63,10 @@ class LockstepLink(Link):
 
     def record(self, row: FloatArray) -> None:
         """Log the row, learn what it pays for, publish when it is time."""
-        rows = row[None].copy()
-        self._log.append(Chunk(robot=self._robot, run=self._run, first=self.made, rows=rows))
+        chunk = Chunk(robot=self._robot, run=self._run, first=self.made, rows=row[None].copy())
+        self._log.append(chunk)
         self.made += 1
-        self._learner.ingest(rows)
+        self._learner.take(chunk)
         self._update()
         if self._learner.updates - self._published_at >= self._learner.recipe.learner.publish_every:
             self._published_at = self._learner.updates
@@ -113,7 +113,7 @@ class Lockstep:
         self._log = SegmentLog(folder.replay, contract.row_layout)
         seed = np.random.SeedSequence([config.seed, len(self._log.marks)])
         for chunk in self._log.rows():
-            self._learner.ingest(chunk.rows)
+            self._learner.take(chunk)
         checkpoint.restore_newest(folder.checkpoint, self._learner)
         run, robot = uuid.uuid4().hex, robot_name(contract.robot or contract.env, 0)
         self._link = LockstepLink(self._learner, self._log, robot=robot, run=run)

@@ -1,4 +1,4 @@
-"""What the service thread hands to the update thread: rows, one condition, no copies."""
+"""What the service thread hands to the update thread: chunks, one condition, no copies."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    FloatArray = NDArray[np.float32]
+    from robosac.replay import Chunk
 
 
 class Inbox:
-    """A queue of durable rows with one waiting reader.
+    """A queue of durable chunks with one waiting reader.
 
     The condition's lock is reentrant, so wake() may also be called by a signal handler.
     """
@@ -21,23 +18,23 @@ class Inbox:
     def __init__(self) -> None:
         """Start empty."""
         self._news = threading.Condition()
-        self._rows: list[FloatArray] = []
+        self._chunks: list[Chunk] = []
 
-    def put(self, rows: FloatArray) -> None:
-        """Add rows (n, width) and wake the reader."""
+    def put(self, chunk: Chunk) -> None:
+        """Add a chunk and wake the reader."""
         with self._news:
-            self._rows.append(rows)
+            self._chunks.append(chunk)
             self._news.notify()
 
     def wake(self) -> None:
-        """Wake the reader although there are no rows."""
+        """Wake the reader although there is no chunk."""
         with self._news:
             self._news.notify()
 
-    def take(self, *, timeout_s: float = 0.0) -> list[FloatArray]:
+    def take(self, *, timeout_s: float = 0.0) -> list[Chunk]:
         """Return everything that has come, after waiting up to `timeout_s` for something to."""
         with self._news:
-            if not self._rows and timeout_s > 0:
+            if not self._chunks and timeout_s > 0:
                 self._news.wait(timeout_s)
-            rows, self._rows = self._rows, []
-            return rows
+            chunks, self._chunks = self._chunks, []
+            return chunks

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from robosac.policy import Contract
     from robosac.recipe import Recipe
-    from robosac.replay import RowLayout
+    from robosac.replay import Chunk, RowLayout
 
     FloatArray = NDArray[np.float32]
 
@@ -56,6 +56,8 @@ class Learner:
         self.rng = np.random.default_rng(sampling)
         self.memory = ReplayMemory(self.layout, recipe.learner.capacity)
         self.template = PolicyTemplate(self.sac.actor, contract)
+        self.marks: dict[tuple[str, str], int] = {}
+        """Next sequence number of every (robot, run) whose rows were taken in."""
         self.version = 0
         self.owed = 0.0
         """Updates that experience has paid for and that have not been made."""
@@ -96,6 +98,11 @@ class Learner:
         config = self.recipe.learner
         unpaid = int(int(self.owed) / config.utd)
         return max(config.learning_starts, self.env_steps) + config.slack - unpaid
+
+    def take(self, chunk: Chunk) -> None:
+        """Take in durable rows of a robot's run, and note up to where."""
+        self.ingest(chunk.rows)
+        self.marks[chunk.key] = chunk.end
 
     def ingest(self, rows: FloatArray) -> None:
         """Take in packed transitions (n, width) and owe updates for those after learning_starts."""

@@ -1,4 +1,4 @@
-"""The learner process: `python -m robosac.learner RUN_FOLDER PORT`.
+"""The learner process: `python -m robosac.learner JSON`, see options.py.
 
 Three threads: the service takes experience in, the update loop learns, the publisher writes
 policies and checkpoints.  The parent reads one JSON object a line from standard output.
@@ -77,7 +77,7 @@ class Publisher:
     def _publish(self, snapshot: Snapshot) -> None:
         file = self._learner.policy_file(snapshot)
         digest = hashlib.sha256(file).hexdigest()
-        self._service.policy = PublishedPolicy(snapshot.version, digest, file)
+        self._service.publish(PublishedPolicy(snapshot.version, digest, file))
 
     def _keep_policy(self) -> None:
         """Keep the newest policy beside the checkpoint."""
@@ -87,24 +87,26 @@ class Publisher:
 
 
 class LearnerProcess:
-    """Joins service, learner and publisher until every run has said goodbye."""
+    """Joins service, learner and publisher until every robot has said goodbye."""
 
-    def __init__(self, folder: RunFolder, *, port: int) -> None:
-        """Bind the socket and say where; raises WireError when the port is taken."""
-        self._folder = folder
-        self._config: RunConfig = folder.read_config()
+    def __init__(self, options: LearnerOptions) -> None:
+        """Bind the socket and say where; raises WireError when the address cannot be used."""
+        self._folder = RunFolder(Path(options.folder))
+        self._config: RunConfig = self._folder.read_config()
         self._inbox = Inbox()
         self._lifeline = Lifeline(wake=self._inbox.wake)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        try:
-            socket, endpoint = bind_learner(self._context, port)
-        except WireError:
-            self._context.term()
-            raise
-        self._service = Service(socket, folder.replay, self._inbox)
+        self._door = Door(options)
+        self._service = Service(
+            self._door.socket,
+            self._folder.replay,
+            self._inbox,
+            steps=self._config.steps,
+            objection_to_name=self._door.objection_to_name,
+        )
+        self._marks: dict[str, int] = {}
         self._updating_s = 0.0
         self._resumed_from: dict[str, Any] | None = None
-        tell(event="listening", endpoint=endpoint)
+        tell(event="listening", endpoint=self._door.endpoint)
 
     def run(self) -> None:
         """Learn until the runs are over or the parent asks to stop; then leave a whole folder.
@@ -123,7 +125,7 @@ class LearnerProcess:
         finally:
             with contextlib.suppress(Exception):  # it has been raised, or another error is
                 self._service.close()
-            self._context.term()
+            self._door.close()
 
     def _read_contract(self) -> None:
         """A resumed run knows its contract, and what it has learned from, before any robot calls.
@@ -157,8 +159,8 @@ class LearnerProcess:
 
     def _resume(self, learner: Learner) -> None:
         """Refill replay from the log, then restore the newest checkpoint, and prove it."""
-        for rows in self._inbox.take():
-            learner.ingest(rows)
+        for chunk in self._inbox.take():
+            learner.take(chunk)
         state = checkpoint.restore_newest(self._folder.checkpoint, learner)
         if state is not None:
             self._resumed_from = {
@@ -176,8 +178,8 @@ class LearnerProcess:
         published_at = learner.updates
         while not (self._lifeline.cut or self._over(learner)):
             idle = learner.owed < 1
-            for rows in self._inbox.take(timeout_s=_IDLE_S if idle else 0.0):
-                learner.ingest(rows)
+            for chunk in self._inbox.take(timeout_s=_IDLE_S if idle else 0.0):
+                learner.take(chunk)
             self._raise_service_error()
             if publisher.error is not None:
                 raise publisher.error
@@ -185,7 +187,7 @@ class LearnerProcess:
             if learner.owed >= 1:
                 learner.update()
             self._set_pace(learner)
-            now = time.monotonic()
+            self._service.turned_at = now = time.monotonic()
             self._updating_s += now - before
             if learner.updates - published_at >= config.publish_every and not publisher.busy:
                 publisher.put(learner.snapshot())
@@ -199,19 +201,23 @@ class LearnerProcess:
         self._report(learner, metrics)
 
     def _over(self, learner: Learner) -> bool:
-        """Whether every run has ended and everything it paid for is done."""
+        """Whether the robots have gone for good and everything they paid for is done.
+
+        Of its own runners a run knows how many must say goodbye; robots that came from elsewhere
+        are gone when there are rows enough and nobody is left.
+        """
         service = self._service
-        return (
-            service.ledger.ended >= self._config.runners
-            and learner.owed < 1
-            and learner.env_steps + learner.not_finite >= service.ledger.rows
-        )
+        if learner.owed >= 1 or learner.env_steps + learner.not_finite < service.ledger.rows:
+            return False
+        if self._config.runners:
+            return len(service.ledger.parted) >= self._config.runners
+        return service.enough and not service.present
 
     def _leave(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
         """Take in the last rows, publish and checkpoint the last state, write the report."""
         self._service.stop()
-        for rows in self._inbox.take():
-            learner.ingest(rows)
+        for chunk in self._inbox.take():
+            learner.take(chunk)
         publisher.put(learner.snapshot())
         publisher.put(checkpoint.freeze(learner))
         publisher.close()
@@ -228,6 +234,7 @@ class LearnerProcess:
             "policy_versions": learner.version,
             "resumed_from": self._resumed_from,
             "torch": str(torch.__version__),
+            "robots": self._robots(),
         }
         self._folder.write_json(self._folder.report_path, report)
         tell(event="report", **report)
@@ -235,7 +242,11 @@ class LearnerProcess:
     def _report(self, learner: Learner, metrics: MetricsWriter) -> None:
         figures = self._figures(learner)
         metrics.write(learner.env_steps, figures)
-        tell(event="status", **figures)
+        tell(event="status", **figures, robots=self._robots())
+
+    def _robots(self) -> dict[str, Any]:
+        """What is known of every robot, by name."""
+        return {name: one.figures() for name, one in self._service.ledger.robots.items()}
 
     def _figures(self, learner: Learner) -> dict[str, Any]:
         """The learner's figures and those of the wire.
@@ -249,6 +260,8 @@ class LearnerProcess:
             "duplicated": found.duplicated,
             "resent": ledger.duplicates,
             "malformed": ledger.malformed,
+            "strangers": self._door.strangers,
+            "declined": sum(one.declined for one in ledger.robots.values()),
         }
 
     def _set_pace(self, learner: Learner) -> None:
@@ -266,11 +279,12 @@ def torch_threads() -> int:
     return max(1, torch.get_num_threads() - 1)
 
 
-def main(folder: RunFolder, port: int) -> int:
-    """Run the process; an error of ours becomes one line for the parent and exit code 2."""
+def main(options: LearnerOptions) -> int:
+    """Run the process; an error of ours becomes one line for the parent and its exit code."""
     try:
-        LearnerProcess(folder, port=port).run()
+        LearnerProcess(options).run()
     except RobosacError as error:
-        tell(event="error", message=str(error))
-        return 2
-    return 0
+        code = EXIT_INCOMPLETE if isinstance(error, CheckpointError) else EXIT_USER
+        tell(event="error", message=str(error), code=code)
+        return code
+    return EXIT_DONE

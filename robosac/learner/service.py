@@ -160,7 +160,7 @@ class Service:
         self.contract = contract
         for chunk in self._log.rows():
             self.ledger.rows += len(chunk.rows)
-            self._inbox.put(chunk.rows)
+            self._inbox.put(chunk)
         self.found = self._log.audit(self._log.marks)
         self.contract_known.set()
 
@@ -291,7 +291,7 @@ class Service:
         for _, chunk in self._unsynced:
             if len(chunk.rows):
                 self.ledger.rows += len(chunk.rows)
-                self._inbox.put(chunk.rows)
+                self._inbox.put(chunk)
         for identity, key in {(one.identity, chunk.key) for one, chunk in self._unsynced}:
             expected = self._log.marks.get(key, 0)
             self._send(identity, messages.Ack(run=key[1], expected=expected))

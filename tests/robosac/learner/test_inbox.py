@@ -8,19 +8,21 @@ import time
 import numpy as np
 
 from robosac.learner.inbox import Inbox
+from robosac.replay import Chunk
 
+RUN = "0123456789abcdef0123456789abcdef"
 PATIENCE_S = 10.0
 
 
-def rows(count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def chunk(count: int) -> Chunk:
     """Rows of one column."""
-    return np.zeros((count, 1), np.float32)
+    return Chunk(robot="go2", run=RUN, first=0, rows=np.zeros((count, 1), np.float32))
 
 
 def test_everything_is_taken_in_order_and_once() -> None:
     """Nothing is copied."""
     inbox = Inbox()
-    put = [rows(2), rows(3)]
+    put = [chunk(2), chunk(3)]
     for one in put:
         inbox.put(one)
     taken = inbox.take()
@@ -40,8 +42,8 @@ def test_rows_wake_the_reader() -> None:
     """At once, not at the end of its wait."""
     inbox = Inbox()
     started = time.monotonic()
-    threading.Timer(0.02, inbox.put, [rows(4)]).start()
-    assert [len(one) for one in inbox.take(timeout_s=PATIENCE_S)] == [4]
+    threading.Timer(0.02, inbox.put, [chunk(4)]).start()
+    assert [len(one.rows) for one in inbox.take(timeout_s=PATIENCE_S)] == [4]
     assert time.monotonic() - started < PATIENCE_S / 2
 
 
@@ -60,7 +62,7 @@ def test_many_writers_lose_nothing() -> None:
 
     def write() -> None:
         for _ in range(500):
-            inbox.put(rows(1))
+            inbox.put(chunk(1))
 
     writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:

@@ -140,7 +140,7 @@ class Place:
 
     def taken(self) -> NDArray[np.float32]:
         """First column of what the learner has got."""
-        return np.concatenate([np.empty(0), *(rows[:, 0] for rows in self.inbox.take())])
+        return np.concatenate([np.empty(0), *(chunk.rows[:, 0] for chunk in self.inbox.take())])
 
     def close(self) -> None:
         """End everything, in whatever state it is."""
@@ -200,9 +200,9 @@ def test_rows_are_durable_before_they_are_acknowledged_or_learned_from(
         events.append("sync")
         sync(log)
 
-    def noted_put(rows: NDArray[np.float32]) -> None:
+    def noted_put(chunk: Chunk) -> None:
         events.append("learn")
-        put(rows)
+        put(chunk)
 
     monkeypatch.setattr(SegmentLog, "append", noted_append)
     monkeypatch.setattr(SegmentLog, "sync", noted_sync)
