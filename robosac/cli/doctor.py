@@ -10,7 +10,7 @@ import msgspec
 
 from robosac import __version__
 from robosac.cli.console import say
-from robosac.cli.exit_codes import EXIT_DONE, EXIT_USER
+from robosac.exit_codes import EXIT_DONE, EXIT_USER
 
 
 class Doctor(msgspec.Struct, frozen=True, kw_only=True):

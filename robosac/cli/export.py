@@ -9,7 +9,7 @@ import msgspec
 import tyro
 
 from robosac.cli.console import say
-from robosac.cli.exit_codes import EXIT_DONE
+from robosac.exit_codes import EXIT_DONE
 from robosac.errors import ConfigError
 
 

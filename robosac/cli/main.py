@@ -11,7 +11,7 @@ import tyro
 from robosac import __version__
 from robosac.cli import doctor, evaluate, export, sim
 from robosac.cli.console import complain, say
-from robosac.cli.exit_codes import (
+from robosac.exit_codes import (
     EXIT_DONE,
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from robosac.cli.console import say
-from robosac.cli.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
+from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
 from robosac.errors import StorageError
 from robosac.evaluation import evaluate, play
 from robosac.policy import OnnxPolicy

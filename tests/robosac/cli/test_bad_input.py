@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import robots
-from robosac.cli.exit_codes import EXIT_USER
+from robosac.exit_codes import EXIT_USER
 from robosac.cli.main import main
 
 if TYPE_CHECKING:
