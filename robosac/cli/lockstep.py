@@ -42,6 +42,7 @@ class LockstepLink(Link):
     """Every recorded row is learned from before the next tick; same seed, same bits."""
 
     credit = None
+    enough = False
 
     def __init__(self, learner: Learner, log: SegmentLog, *, robot: str, run: str) -> None:
         """Publish the first policy."""

@@ -28,6 +28,9 @@ class Link(abc.ABC):
     credit: int | None
     """Rows this run may make; None is no bound."""
 
+    enough: bool
+    """Whether the learner wants no more rows."""
+
     @property
     @abc.abstractmethod
     def acting(self) -> Acting:
@@ -37,8 +40,8 @@ class Link(abc.ABC):
     def wait_until_ready(self) -> None:
         """Wait for a policy and for leave to make rows, before the robot moves at all.
 
-        Returns without either when the run is to stop.  Raises PolicyError when the first policy is
-        refused: there is none to fall back on.
+        Returns without either when the run is to stop and when no rows are wanted.  Raises
+        PolicyError when the first policy is refused: there is none to fall back on.
         """
 
     @abc.abstractmethod

@@ -44,18 +44,26 @@ class Loop:
         self.made = 0
         """Transitions recorded."""
 
-    def run(self, steps: int, *, stopped: Callable[[], bool]) -> None:
-        """Record this many transitions, or fewer when stopped; then wait until they are durable."""
+    def run(self, steps: int | None, *, stopped: Callable[[], bool]) -> None:
+        """Record transitions until there are enough, then wait until they are durable.
+
+        Enough is what the learner says, `steps` of them, None being no bound, or when `stopped`.
+        """
+
+        def wanted() -> bool:
+            more = steps is None or self.made < steps
+            return more and not self._link.enough and not stopped()
+
         self._link.wait_until_ready()
-        if steps and not stopped():
-            self._make(steps, stopped)
+        if wanted():
+            self._make(wanted)
         self._link.finish(self.made)
 
-    def _make(self, steps: int, stopped: Callable[[], bool]) -> None:
-        """Play episodes until there are enough transitions."""
+    def _make(self, wanted: Callable[[], bool]) -> None:
+        """Play episodes as long as transitions are wanted."""
         obs, info = self._env.reset(seed=self._seed)
         tally = Tally()
-        while self.made < steps and not stopped():
+        while wanted():
             self._link.poll()
             if self._link.credit is not None and self.made >= self._link.credit:
                 self._link.pause()
@@ -64,7 +72,7 @@ class Loop:
             if ended:
                 self._link.report(tally.episode(self._run, self.made))
                 tally = Tally()
-                if self.made < steps:
+                if wanted():
                     obs, info = self._env.reset()
 
     def _step(

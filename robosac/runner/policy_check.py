@@ -6,11 +6,13 @@ import logging
 import os
 import queue
 import threading
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robosac.policy import OnnxPolicy
 from robosac.runner.link import Acting
+from robosac.runner.policy_store import declined
 
 if TYPE_CHECKING:
     from robosac.policy import Contract
@@ -34,6 +36,8 @@ class PolicyChecker:
         """Policies that did not pass."""
         self.reason = ""
         """Why the last of them did not."""
+        self.declined: deque[bytes] = deque()
+        """Declined messages that the learner has not been sent; for one thread to take."""
         self._here = here
         self._waiting: queue.SimpleQueue[PolicyFile | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="policies", daemon=True)
@@ -43,8 +47,8 @@ class PolicyChecker:
         """Queue a file; returns at once."""
         self._waiting.put(file)
 
-    def refuse(self, reason: str) -> None:
-        """Count a policy that did not even get here."""
+    def note_refusal(self, reason: str) -> None:
+        """Count a policy that did not pass, or did not even get here."""
         self.reason = reason
         self.refused += 1
         _log.warning("policy refused: %s", reason)
@@ -69,6 +73,8 @@ class PolicyChecker:
         except Exception as error:  # noqa: BLE001 -- no policy may end this thread: it is counted
             # A file that has already been deleted has been overtaken by newer ones.
             if Path(file.path).exists():
-                self.refuse(f"version {file.version}: {error}")
+                reason = f"version {file.version}: {error}"
+                self.declined.append(declined(file.version, reason))
+                self.note_refusal(reason)
         else:
             self.acting = Acting(policy, file.version)

@@ -10,11 +10,13 @@ import msgspec
 
 from robosac.errors import PolicyError, StorageError
 from robosac.run_folder import write_atomically
+from robosac.wire import messages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KEPT = 3
+_REASON_MAX = 1000
 
 
 class PolicyFile(msgspec.Struct, frozen=True):
@@ -22,6 +24,12 @@ class PolicyFile(msgspec.Struct, frozen=True):
 
     version: int
     path: str
+
+
+def declined(version: int, reason: str) -> bytes:
+    """Word to the learner that a policy is not run, encoded for the wire."""
+    (frame,) = messages.encode(messages.Declined(version=version, reason=reason[:_REASON_MAX]))
+    return frame
 
 
 class PolicyStore:

@@ -45,6 +45,11 @@ class Stream:
         """Whether the run is over and the learner has acknowledged all of it."""
         return self.made is not None and not self.spool.pending
 
+    @property
+    def held(self) -> messages.Held:
+        """The rows that are still here."""
+        return messages.Held(oldest=self.spool.oldest, end=self.spool.end)
+
     def begin(self, expected: int) -> None:
         """Start from where a learner that has just welcomed this robot is."""
         if self.done:
@@ -92,7 +97,7 @@ class Stream:
         if self.done or not self.delivered or now - self._said_bye < _REPEAT_S:
             return None
         self._said_bye = now
-        return messages.Bye(run=run, made=self.made or 0)
+        return messages.Bye(run=run, made=self.made or 0, oldest=self.spool.oldest)
 
     def finish(self) -> bool:
         """Delete the spool of a run that is over and durable; False when it is neither."""

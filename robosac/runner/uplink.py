@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ import zmq
 from robosac.errors import LockedError, PolicyError, StorageError, WireError
 from robosac.replay import RowLayout
 from robosac.runner.pipe import FramePipe
-from robosac.runner.policy_store import PolicyStore
+from robosac.runner.policy_store import PolicyStore, declined
 from robosac.runner.spool import Spool
 from robosac.runner.stream import Stream
 from robosac.wire import messages
@@ -37,6 +38,7 @@ _TOUCH_S = 1.0
 _SILENCE_S = 3.0
 _GRACE_S = 2.0
 _DRAIN_S = 1.0
+_DECLINED_KEPT = 16
 
 
 class ToUplink(enum.IntEnum):
@@ -48,6 +50,8 @@ class ToUplink(enum.IntEnum):
     """An Episode message, encoded for the wire."""
     FINISH = 3
     """How many rows the run made (NUMBER)."""
+    DECLINED = 4
+    """A Declined message, encoded for the wire."""
 
 
 class FromUplink(enum.IntEnum):
@@ -58,7 +62,7 @@ class FromUplink(enum.IntEnum):
     POLICY = 2
     """A PolicyFile."""
     BAD_POLICY = 3
-    """Why a policy that arrived was dropped."""
+    """Why a policy that arrived was dropped; the learner has been told."""
     CREDIT = 4
     """Rows that the run may make, MessagePack; nil is no bound."""
     REFUSED = 5
@@ -67,6 +71,8 @@ class FromUplink(enum.IntEnum):
     """Every row of the run is durable at the learner, and those of earlier runs are."""
     FAILED = 7
     """Why the uplink has given up."""
+    ENOUGH = 8
+    """The learner wants no more rows."""
 
 
 NUMBER = struct.Struct("<Q")
@@ -85,6 +91,12 @@ class UplinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     contract: str
     """The contract as JSON."""
     layout: RowLayout
+    paced: bool
+    """Whether the run waits for credit, as a simulated robot does."""
+    keys: str | None = None
+    """Folder of this robot's keys; None speaks in the clear."""
+    spool_limit: int = 2**30
+    """What all runs of this robot together may take on disk, bytes."""
 
 
 class Uplink:
@@ -104,6 +116,7 @@ class Uplink:
         self._socket = connect_robot(self._context, config.endpoint)
         self._welcomed = False
         self._policy_seen = 0
+        self._declined: deque[bytes] = deque(maxlen=_DECLINED_KEPT)
         self._touched = self._heard = -_TOUCH_S
         self._gone_since: float | None = None
 
@@ -126,6 +139,7 @@ class Uplink:
                 self._take_from_learner()
                 self._keep_in_touch()
                 if self._welcomed:
+                    self._send_declined()
                     self._send_rows()
                 self._pipe.flush()
         finally:
@@ -133,7 +147,14 @@ class Uplink:
 
     def _open(self, run: str) -> Stream:
         config = self._config
-        return Stream(Spool(self._spools, config.layout, robot=config.robot, run=run))
+        spool = Spool(
+            self._spools,
+            config.layout,
+            robot=config.robot,
+            run=run,
+            limit_bytes=config.spool_limit,
+        )
+        return Stream(spool)
 
     def _adopt(self) -> None:
         """Take over what earlier runs have left behind.
@@ -189,6 +210,8 @@ class Uplink:
                 rows.append(payload)
             elif kind == ToUplink.EPISODE and self._welcomed:
                 self._send_frames([payload])
+            elif kind == ToUplink.DECLINED:
+                self._declined.append(payload)
             elif kind == ToUplink.FINISH:
                 (self._current.made,) = NUMBER.unpack(payload)
         self._spool(rows)
@@ -237,6 +260,8 @@ class Uplink:
                 self._advance(message)
             case messages.Credit() if message.run == self._config.run:
                 self._pipe.send(FromUplink.CREDIT, msgspec.msgpack.encode(message.credit))
+            case messages.Enough():
+                self._pipe.send(FromUplink.ENOUGH)
             case messages.Unknown():
                 self._welcomed = False
                 self._touched = -_TOUCH_S
@@ -262,9 +287,10 @@ class Uplink:
             kept = self._policies.keep(file, version=message.version, sha256=message.sha256)
         except PolicyError as error:
             self._pipe.send(FromUplink.BAD_POLICY, str(error).encode())
+            self._declined.append(declined(message.version, str(error)))
         else:
             self._pipe.send(FromUplink.POLICY, msgspec.msgpack.encode(kept))
-        self._send(messages.Ping(policy=self._policy_seen))
+        self._send(self._ping())
 
     def _keep_in_touch(self) -> None:
         """Say hello until welcomed; ping afterwards; start again after a silence."""
@@ -277,7 +303,7 @@ class Uplink:
             stream.go_back()
         if self._others_at_work:
             self._adopt()
-        word = messages.Ping(policy=self._policy_seen) if self._welcomed else self._hello()
+        word = self._ping() if self._welcomed else self._hello()
         if self._send(word):
             self._touched = now
 
@@ -287,9 +313,23 @@ class Uplink:
         return messages.Hello(
             robot=config.robot,
             run=config.run,
-            runs={run: stream.spool.oldest for run, stream in waiting.items()},
+            runs={run: stream.held for run, stream in waiting.items()},
             contract=config.contract.encode(),
+            paced=config.paced,
         )
+
+    def _ping(self) -> messages.Ping:
+        spools = [stream.spool for stream in self._streams.values() if not stream.done]
+        return messages.Ping(
+            policy=self._policy_seen,
+            pending=sum(spool.pending for spool in spools),
+            dropped=sum(stream.spool.dropped for stream in self._streams.values()),
+        )
+
+    def _send_declined(self) -> None:
+        """Tell the learner which policies do not act; what nobody takes now is said later."""
+        while self._declined and self._send_frames([self._declined[0]]):
+            self._declined.popleft()
 
     def _send_rows(self) -> None:
         """Send what is new, oldest run first, and goodbye for every run that is over.

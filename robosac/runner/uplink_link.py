@@ -54,10 +54,18 @@ class UplinkLink(Link):
         robot: str,
         run: str,
         folder: Path,
+        paced: bool,
         stopped: Callable[[], bool],
+        keys: Path | None = None,
+        spool_limit: int = 2**30,
     ) -> None:
-        """Start the process; `stopped` tells whether waiting has become pointless."""
-        self.credit = 0
+        """Start the process; `stopped` tells whether waiting has become pointless.
+
+        `paced` robots, simulated ones, make no row without leave.  `keys` is the folder of this
+        robot's keys; `spool_limit` bounds what waits on disk in `folder`, bytes.
+        """
+        self.credit = 0 if paced else None
+        self.enough = False
         self._stopped = stopped
         self._config = UplinkConfig(
             pipe=-1,
@@ -67,6 +75,9 @@ class UplinkLink(Link):
             folder=str(folder),
             contract=encode(contract).decode(),
             layout=contract.row_layout,
+            paced=paced,
+            keys=None if keys is None else str(keys),
+            spool_limit=spool_limit,
         )
         self._recorded = 0
         self._unspooled: deque[bytes] = deque()
@@ -89,10 +100,14 @@ class UplinkLink(Link):
 
     def wait_until_ready(self) -> None:
         """Wait for the first policy and the first credit; raises PolicyError, WireError."""
-        while (self._checker.acting is None or self.credit == 0) and not self._stopped():
+        while not (self._ready or self.enough or self._stopped()):
             if self._checker.acting is None and self._checker.refused:
                 raise PolicyError(f"first policy refused: {self._checker.reason}")
             self.pause()
+
+    @property
+    def _ready(self) -> bool:
+        return self._checker.acting is not None and self.credit != 0
 
     def record(self, row: FloatArray) -> None:
         """Hand one row to the kernel; what it cannot take now goes with the next tick."""
@@ -112,6 +127,8 @@ class UplinkLink(Link):
         """
         for kind, payload in self._pipe.receive():
             self._handle(FromUplink(kind), payload)
+        while self._checker.declined:
+            self._pipe.send(ToUplink.DECLINED, self._checker.declined.popleft())
         if self._pipe.closed and not self._done:
             self._replace_uplink()
         if len(self._unspooled) > _UNSPOOLED_MAX:
@@ -157,9 +174,11 @@ class UplinkLink(Link):
             case FromUplink.POLICY:
                 self._checker.put(msgspec.msgpack.decode(payload, type=PolicyFile))
             case FromUplink.BAD_POLICY:
-                self._checker.refuse(payload.decode())
-            case FromUplink.CREDIT:
+                self._checker.note_refusal(payload.decode())
+            case FromUplink.CREDIT if self._config.paced:
                 self.credit = msgspec.msgpack.decode(payload)
+            case FromUplink.ENOUGH:
+                self.enough = True
             case FromUplink.FAREWELL:
                 self._done = True
             case FromUplink.REFUSED:

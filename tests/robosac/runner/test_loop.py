@@ -67,6 +67,7 @@ class NotedLink(Link):
 
     def __init__(self, policy: FakePolicy, *, credit: int | None = None) -> None:
         self.credit = credit
+        self.enough = False
         self.policy = policy
         self.events: list[str] = []
         self.rows: list[FloatArray] = []
@@ -223,3 +224,38 @@ def test_speed_is_the_distance_over_the_time() -> None:
     tally.add(1.0, fell=True, info={"forward_mps": 2.0, "dt": 0.03})
     assert tally.speed_mps == pytest.approx(1.75)
     assert tally.fell is True
+
+
+def test_without_a_number_of_steps_the_learner_says_when_it_is_enough() -> None:
+    """In the middle of an episode, between two ticks; no reset follows."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+    loop = Loop(env, link, LAYOUT, run=RUN, seed=0)
+
+    def poll() -> None:
+        link.enough = loop.made == 6
+
+    link.poll = poll  # type: ignore[method-assign]
+    loop.run(None, stopped=lambda: False)
+    assert (len(link.rows), len(env.seeds)) == (7, 2)
+    assert link.events[-1] == "finish 7"
+
+
+def test_a_run_that_is_not_wanted_makes_nothing() -> None:
+    """The robot does not even stand up, and says goodbye all the same."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+    link.enough = True
+    Loop(env, link, LAYOUT, run=RUN, seed=0).run(None, stopped=lambda: False)
+    assert env.seeds == []
+    assert link.events == ["ready", "finish 0"]
+
+
+def test_enough_ends_the_waiting_for_credit() -> None:
+    """A simulated robot without credit is not left standing."""
+    link = NotedLink(FakePolicy(3.0), credit=2)
+
+    def pause() -> None:
+        link.enough = True
+
+    link.pause = pause  # type: ignore[method-assign]
+    Loop(Counting(), link, LAYOUT, run=RUN, seed=0).run(None, stopped=lambda: False)
+    assert link.events[-1] == "finish 2"

@@ -16,11 +16,11 @@ from robosac.errors import WireError
 from robosac.replay import RowLayout
 from robosac.runner import uplink as uplink_module
 from robosac.runner.pipe import FramePipe
-from robosac.runner.policy_store import PolicyFile
+from robosac.runner.policy_store import PolicyFile, declined
 from robosac.runner.spool import Spool
 from robosac.runner.uplink import NUMBER, FromUplink, ToUplink, Uplink, UplinkConfig
 from robosac.wire import messages
-from robosac.wire.messages import decode_from_robot, encode
+from robosac.wire.messages import Held, decode_from_robot, encode
 from robosac.wire.sockets import bind_learner
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return bind_learner(context, port)
+            return bind_learner(context, f"127.0.0.1:{port}")
         except WireError:
             if not port or time.monotonic() > deadline:
                 raise
@@ -106,6 +106,7 @@ class Robot:
             folder=str(folder),
             contract='{"schema": 1}',
             layout=LAYOUT,
+            paced=True,
         )
         self._theirs = FramePipe(theirs)
         self._thread = threading.Thread(target=self._work, args=(config,), daemon=True)
@@ -192,7 +193,7 @@ def pending(folder: Path, run: str = RUN) -> int:
 def test_a_run_from_hello_to_farewell(learner: FakeLearner, robot: Robot, tmp_path: Path) -> None:
     """Rows arrive in order, acknowledged ones leave the disk, and at the end nothing is left."""
     hello = learner.hear(messages.Hello)
-    assert (hello.robot, hello.run, hello.runs) == ("go2-0", RUN, {RUN: 0})
+    assert (hello.robot, hello.run, hello.runs) == ("go2-0", RUN, {RUN: Held(0, 0)})
     assert hello.contract == b'{"schema": 1}'
     learner.welcome({RUN: 0})
     robot.record(300)
@@ -244,7 +245,7 @@ def test_a_restarted_learner_gets_what_it_lacks(learner: FakeLearner, robot: Rob
     learner.hear(messages.Ping)
     learner.say(messages.Unknown())
     hello = learner.hear(messages.Hello)
-    assert hello.runs[RUN] <= 20
+    assert hello.runs[RUN].oldest <= 20
     learner.rows.clear()
     learner.welcome({RUN: 20})
     learner.take(45)
@@ -270,7 +271,7 @@ def test_an_earlier_run_is_delivered_before_this_one_ends(
     leave_behind(tmp_path, 3)
     robot = Robot(tmp_path, learner.endpoint)
     hello = learner.hear(messages.Hello)
-    assert hello.runs == {EARLIER: 0, RUN: 0}
+    assert hello.runs == {EARLIER: Held(0, 3), RUN: Held(0, 0)}
     robot.record(2)
     robot.finish()
     robot.wait_until_spooled(2)
@@ -282,7 +283,7 @@ def test_an_earlier_run_is_delivered_before_this_one_ends(
     assert learner.hear(messages.Bye).run == EARLIER
     assert learner.hear(messages.Bye).run == EARLIER, "this run waits for the earlier one"
     learner.say(messages.Farewell(run=EARLIER))
-    assert learner.hear(messages.Bye) == messages.Bye(run=RUN, made=2)
+    assert learner.hear(messages.Bye) == messages.Bye(run=RUN, made=2, oldest=2)
     learner.say(messages.Farewell(run=RUN))
     robot.wait_for(FromUplink.FAREWELL)
     robot.close()
@@ -298,7 +299,7 @@ def test_an_earlier_run_in_other_hands_is_waited_for(
     leave_behind(tmp_path, 3)
     with Spool(tmp_path / "spool", LAYOUT, robot="go2-0", run=EARLIER):
         robot = Robot(tmp_path, learner.endpoint)
-        assert learner.hear(messages.Hello).runs == {RUN: 0}
+        assert learner.hear(messages.Hello).runs == {RUN: Held(0, 0)}
         learner.welcome({RUN: 0})
         robot.finish()
         learner.hear(messages.Ping)
@@ -359,7 +360,7 @@ def test_a_run_goes_on_in_the_spool_of_the_uplink_that_died(
         spool.append(np.zeros((3, LAYOUT.width), np.float32))
     robot = Robot(tmp_path, learner.endpoint)
     robot.wait_until_spooled(3)
-    assert learner.hear(messages.Hello).runs == {RUN: 0}
+    assert learner.hear(messages.Hello).runs == {RUN: Held(0, 3)}
     robot.close()
 
 
@@ -441,3 +442,47 @@ def test_a_silent_learner_is_greeted_again(
     learner.welcome({RUN: 0})
     learner.hear(messages.Ping)
     learner.hear(messages.Hello)
+
+
+def test_enough_reaches_the_loop(learner: FakeLearner, robot: Robot) -> None:
+    """The learner has all the rows it wants."""
+    learner.hear(messages.Hello)
+    learner.welcome()
+    learner.say(messages.Enough())
+    assert robot.wait_for(FromUplink.ENOUGH) == b""
+
+
+def test_the_learner_hears_which_policy_is_not_run(learner: FakeLearner, robot: Robot) -> None:
+    """One that was damaged on the way, and one that the control loop's process has refused."""
+    learner.hear(messages.Hello)
+    learner.welcome(version=3)
+    learner.say(messages.Policy(version=4, sha256="0" * 64), FILE)
+    refused = learner.hear(messages.Declined)
+    assert (refused.version, "SHA-256" in refused.reason) == (4, True)
+    robot.pipe.send(ToUplink.DECLINED, declined(5, "x" * 2000))
+    assert learner.hear(messages.Declined) == messages.Declined(version=5, reason="x" * 1000)
+
+
+def test_a_refusal_waits_for_the_learner(learner: FakeLearner, robot: Robot) -> None:
+    """It is told when the learner can hear it."""
+    learner.hear(messages.Hello)
+    robot.pipe.send(ToUplink.DECLINED, declined(5, "not finite"))
+    learner.hear(messages.Hello)
+    learner.welcome()
+    assert learner.hear(messages.Declined).version == 5
+
+
+def test_a_ping_tells_how_many_rows_wait(
+    learner: FakeLearner, robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until they are acknowledged."""
+    monkeypatch.setattr(uplink_module, "_TOUCH_S", 0.05)
+    learner.hear(messages.Hello)
+    learner.welcome({RUN: 0})
+    robot.record(9)
+    robot.wait_until_spooled(9)
+    while learner.hear(messages.Ping).pending != 9:
+        pass
+    learner.say(messages.Ack(run=RUN, expected=7))
+    while learner.hear(messages.Ping).pending != 2:
+        pass

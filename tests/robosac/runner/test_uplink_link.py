@@ -41,7 +41,7 @@ def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return bind_learner(context, port)
+            return bind_learner(context, f"127.0.0.1:{port}")
         except WireError:
             if not port or time.monotonic() > deadline:
                 raise
@@ -74,7 +74,9 @@ class Place:
         sha256 = hashlib.sha256(file).hexdigest()
         self.service.policy = PublishedPolicy(version, sha256, file)
 
-    def link(self, *, contract: Contract | None = None, run: str = RUN) -> UplinkLink:
+    def link(
+        self, *, contract: Contract | None = None, run: str = RUN, paced: bool = True
+    ) -> UplinkLink:
         """Start an uplink process."""
         self.links.append(
             UplinkLink(
@@ -83,6 +85,7 @@ class Place:
                 robot=ROBOT,
                 run=run,
                 folder=self.folder,
+                paced=paced,
                 stopped=lambda: self.stopped,
             )
         )
@@ -441,3 +444,12 @@ def test_a_slow_disk_at_the_learner_costs_time_and_nothing_else(
     assert place.rows() == list(range(600))
     audit = place.service.audit()
     assert (audit.lost, audit.duplicated) == (0, 0)
+
+
+def test_a_real_robot_never_waits_for_credit(place: Place, contract: Contract) -> None:
+    """Whatever the learner allows its simulated ones."""
+    place.service.allowed_steps = 0
+    link = place.link(paced=False)
+    link.wait_until_ready()
+    until(link, lambda: len(place.service._sessions) == 1)  # noqa: SLF001 -- greeted
+    assert link.credit is None
