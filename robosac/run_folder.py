@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
 from robosac.errors import ConfigError, StorageError
 from robosac.recipe import Recipe
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Pace = Literal["learner", "realtime", "free"]
 
@@ -27,10 +26,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     env: str | None
     """Id of the environment; None when it is a robot."""
     recipe: Recipe
-    steps: int
+    steps: int | None
+    """Environment steps in all; None is until somebody stops it."""
     seed: int
     pace: Pace
     runners: int
+    """Simulated robots that the run brings along; 0 when robots come from elsewhere."""
     sync: bool
 
 
@@ -94,7 +95,7 @@ class RunFolder:
             return msgspec.json.decode(self.config_path.read_bytes(), type=RunConfig)
         except OSError:
             raise ConfigError(
-                f"no run in {self.path}; expected a folder made by `robosac sim`"
+                f"no run in {self.path}; expected a folder made by `robosac sim` or `learn`"
             ) from None
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{self.config_path}: {error}") from None
@@ -103,6 +104,12 @@ class RunFolder:
     def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
         """Replace a JSON file in one step; raises StorageError."""
         write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2))
+
+
+def new_name(what: str) -> Path:
+    """Return the path of a new run under runs/, named after this moment and what it is."""
+    stamp = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{stamp}-{what}"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _LINE_EVERY_S = 5.0
+_SILENT_S = 3.0
 
 
 def say(text: str) -> None:
@@ -26,8 +27,8 @@ def complain(text: str) -> None:
 class Progress:
     """Shows how a run is doing: redrawn on a terminal, a line every few seconds elsewhere."""
 
-    def __init__(self, steps: int) -> None:
-        """Expect this many environment steps in all."""
+    def __init__(self, steps: int | None) -> None:
+        """Expect this many environment steps in all; None is nobody knows."""
         self._steps = steps
         self._started = time.monotonic()
         self._next_line = 0.0
@@ -83,18 +84,60 @@ def _pairs(figures: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _line(figures: dict[str, Any], steps: int, elapsed_s: float) -> str:
-    head = f"{elapsed_s:5.0f} s  steps {figures['env_steps']}/{steps}"
-    return "  ".join([head, *(f"{label} {text}" for label, text in _pairs(figures))])
+def _made(figures: dict[str, Any], steps: int | None) -> str:
+    return f"{figures['env_steps']}" + ("" if steps is None else f"/{steps}")
 
 
-def _table(figures: dict[str, Any], steps: int, elapsed_s: float) -> Any:  # noqa: ANN401 -- rich is optional
+def _line(figures: dict[str, Any], steps: int | None, elapsed_s: float) -> str:
+    head = f"{elapsed_s:5.0f} s  steps {_made(figures, steps)}"
+    pairs = [f"{label} {text}" for label, text in _pairs(figures)]
+    return "  ".join([head, *pairs, *_troubles(figures)])
+
+
+def _table(figures: dict[str, Any], steps: int | None, elapsed_s: float) -> Any:  # noqa: ANN401 -- rich is optional
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    table.add_row("steps", f"{figures['env_steps']}/{steps}  {elapsed_s:.0f} s")
-    table.add_row("", ProgressBar(total=steps, completed=figures["env_steps"], width=40))
+    table.add_row("steps", f"{_made(figures, steps)}  {elapsed_s:.0f} s")
+    if steps is not None:
+        table.add_row("", ProgressBar(total=steps, completed=figures["env_steps"], width=40))
     for label, text in _pairs(figures):
         table.add_row(label, text)
+    for name, robot in figures.get("robots", {}).items():
+        table.add_row(name, _robot(robot))
+    for trouble in _troubles(figures):
+        table.add_row("", trouble)
     return table
+
+
+def _robot(robot: dict[str, Any]) -> str:
+    """How one robot is, in a few words."""
+    silent_s = robot["silent_s"]
+    words = [f"{robot['rows']} rows"]
+    if robot["pending"]:
+        words.append(f"{robot['pending']} waiting")
+    if robot["dropped"]:
+        words.append(f"{robot['dropped']} dropped")
+    if silent_s is None or silent_s > _SILENT_S:
+        words.append("not heard of" if silent_s is None else f"silent for {silent_s:.0f} s")
+    return ", ".join(words)
+
+
+def _troubles(figures: dict[str, Any]) -> list[str]:
+    """What a user should see at once, and normally does not see at all."""
+    found = [
+        f"{figures[name]} {text}"
+        for name, text in (
+            ("strangers", "refused at the door"),
+            ("malformed", "malformed messages"),
+            ("declined", "policies declined"),
+        )
+        if figures.get(name)
+    ]
+    found += [
+        f"{name}: {_robot(robot)}"
+        for name, robot in figures.get("robots", {}).items()
+        if robot["dropped"] or (robot["silent_s"] or 0.0) > _SILENT_S
+    ]
+    return found

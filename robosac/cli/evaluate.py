@@ -9,8 +9,8 @@ import msgspec
 import tyro
 
 from robosac.cli.console import say
-from robosac.exit_codes import EXIT_DONE
 from robosac.errors import ConfigError
+from robosac.exit_codes import EXIT_DONE
 
 
 class Eval(msgspec.Struct, frozen=True, kw_only=True):

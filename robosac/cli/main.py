@@ -9,8 +9,10 @@ from typing import Annotated
 import tyro
 
 from robosac import __version__
-from robosac.cli import doctor, evaluate, export, sim
+from robosac.cli import doctor, evaluate, export, learn, sim
 from robosac.cli.console import complain, say
+from robosac.cli.supervisor import ChildDiedError, ChildFailedError
+from robosac.errors import CheckpointError, RobosacError
 from robosac.exit_codes import (
     EXIT_DONE,
     EXIT_INCOMPLETE,
@@ -18,13 +20,12 @@ from robosac.exit_codes import (
     EXIT_SAFETY,
     EXIT_USER,
 )
-from robosac.cli.supervisor import ChildDiedError
-from robosac.errors import RobosacError
 from robots import RobotError, SafetyStopError
 from sim.errors import SimError
 
 Command = (
     Annotated[sim.Sim, tyro.conf.subcommand("sim")]
+    | Annotated[learn.Learn, tyro.conf.subcommand("learn")]
     | Annotated[evaluate.Eval, tyro.conf.subcommand("eval")]
     | Annotated[export.Export, tyro.conf.subcommand("export")]
     | Annotated[doctor.Doctor, tyro.conf.subcommand("doctor")]
@@ -66,7 +67,10 @@ def _code(error: Exception) -> int:
     """Exit code of an error of ours."""
     if isinstance(error, SafetyStopError):
         return EXIT_SAFETY
-    return EXIT_INCOMPLETE if isinstance(error, ChildDiedError) else EXIT_USER
+    if isinstance(error, ChildFailedError):
+        return error.code
+    incomplete = isinstance(error, ChildDiedError | CheckpointError)
+    return EXIT_INCOMPLETE if incomplete else EXIT_USER
 
 
 def _missing(module: str) -> str:

@@ -33,12 +33,12 @@ def remaining_steps(folder: RunFolder, config: RunConfig, layout: RowLayout) -> 
             if time.monotonic() > deadline:
                 raise
             time.sleep(_LOOK_S)
-    made = on_disk + in_spools
-    if made >= config.steps and not in_spools and folder.summary_path.exists():
+    made, wanted = on_disk + in_spools, config.steps or 0
+    if made >= wanted and not in_spools and folder.summary_path.exists():
         raise ConfigError(
-            f"run {folder.path} has made its {config.steps} steps; ask for more with --steps"
+            f"run {folder.path} has made its {wanted} steps; ask for more with --steps"
         )
-    return max(0, config.steps - made)
+    return max(0, wanted - made)
 
 
 def _count(folder: RunFolder, layout: RowLayout) -> tuple[int, int]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from robosac.cli.console import say
-from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
 from robosac.errors import StorageError
 from robosac.evaluation import evaluate, play
+from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
 from robosac.policy import OnnxPolicy
 from robosac.policy.contract import with_training
 from robosac.policy.file import assemble

@@ -1,4 +1,4 @@
-"""A runner process of `robosac sim`: `python -m robosac.cli.runner FOLDER INDEX ENDPOINT STEPS`."""
+"""A runner process: one simulated robot that serves a learner, here or on another machine."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import contextlib
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from robosac.cli.resolve import make
+from robosac.cli.runner_config import RunnerConfig
 from robosac.env import RobotEnv
 from robosac.errors import RobosacError, StorageError
+from robosac.exit_codes import EXIT_DONE, EXIT_USER
 from robosac.lifeline import Lifeline, tell
 from robosac.run_folder import RunFolder
 from robosac.runner.loop import Loop
+from robosac.runner.realtime import realtime
 from robosac.runner.uplink_link import UplinkLink
-from robosac.wire.names import robot_name
 from robots import RobotError
 from sim.errors import SimError
 
@@ -34,77 +36,102 @@ class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
     """Transitions recorded; None while it runs, and for ever when it was killed."""
     missed_ticks: int | None = None
     """Control periods that were skipped; None when the environment has no clock."""
+    lateness: dict[str, Any] | None = None
+    """How late ticks were; None when time is simulated."""
     guards: dict[str, int] = {}
     """How often each guard of the robot has intervened."""
     refused_policies: int = 0
     """Policies that arrived and were not allowed to act."""
+    dropped: int = 0
+    """Rows given up because the spool was at its limit."""
 
 
-def run(folder: RunFolder, index: int, endpoint: str, steps: int) -> None:
-    """Make this runner's share of the steps and wait until they are durable."""
-    lifeline = Lifeline()
-    config = folder.read_config()
-    place = make(
-        robot=config.robot, task=config.task, env=config.env, realtime=config.pace == "realtime"
-    )
-    if lifeline.cut:
-        return  # before anything is touched: somebody else may be going on with the run
-    contract, run_id, own = place.contract, uuid.uuid4().hex, folder.runner(index)
-    seed = np.random.SeedSequence([config.seed, index, _earlier_runs(own)])
-    report = own / f"report-{run_id}.json"
-    folder.write_json(report, RunnerReport(run=run_id))
-    link = UplinkLink(
-        contract,
-        endpoint=endpoint,
-        robot=robot_name(contract.robot or contract.env, index),
-        run=run_id,
-        folder=own,
-        stopped=lambda: lifeline.cut,
-    )
-    loop = Loop(
-        place.env, link, contract.row_layout, run=run_id, seed=int(seed.generate_state(1)[0])
-    )
-    with contextlib.ExitStack() as stack:
+class Runner:
+    """One run of one robot, from the first reset to the last acknowledged row."""
 
-        def leave() -> None:
-            folder.write_json(report, _report(place, link, loop, run_id))
-            tell(event="made", steps=loop.made)
+    def __init__(self, config: RunnerConfig, lifeline: Lifeline, place: Workplace) -> None:
+        """Start the uplink and prepare the loop."""
+        self._config, self._lifeline, self._place = config, lifeline, place
+        own = Path(config.folder)
+        run = uuid.uuid4().hex
+        seed = np.random.SeedSequence([*config.seed, _earlier_runs(own)])
+        self._report_path = own / f"report-{run}.json"
+        RunFolder.write_json(self._report_path, RunnerReport(run=run))
+        self._run = run
+        self._link = UplinkLink(
+            place.contract,
+            endpoint=config.endpoint,
+            robot=config.name,
+            run=run,
+            folder=own,
+            paced=True,
+            keys=None if config.keys is None else Path(config.keys),
+            spool_limit=config.spool_mib * 2**20,
+            stopped=self._stopped,
+        )
+        layout = place.contract.row_layout
+        self._loop = Loop(
+            place.env, self._link, layout, run=run, seed=int(seed.generate_state(1)[0])
+        )
 
-        stack.callback(leave)
-        stack.callback(link.close)
-        stack.callback(place.env.close)
-        loop.run(steps, stopped=lambda: lifeline.cut)
+    def run(self) -> None:
+        """Make steps until it is enough, and wait until they are durable."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._leave)
+            stack.callback(self._link.close)
+            stack.callback(self._place.env.close)
+            if self._config.realtime:
+                stack.enter_context(realtime())
+            self._loop.run(self._config.steps, stopped=self._stopped)
+
+    def _stopped(self) -> bool:
+        return self._lifeline.cut
+
+    def _leave(self) -> None:
+        RunFolder.write_json(self._report_path, self._report())
+        asked = self._config.steps is not None and self._loop.made >= self._config.steps
+        complete = self._link.enough or asked
+        tell(event="made", steps=self._loop.made, complete=complete)
+
+    def _report(self) -> RunnerReport:
+        env = self._place.env if isinstance(self._place.env, RobotEnv) else None
+        return RunnerReport(
+            run=self._run,
+            made=self._loop.made,
+            missed_ticks=None if env is None else env.overruns,
+            lateness=None if env is None else env.lateness.report(),
+            guards={} if env is None else dict(env.robot.interventions),
+            refused_policies=self._link.refused_policies,
+            dropped=self._link.dropped,
+        )
 
 
 def _earlier_runs(own: Path) -> int:
     """Make the runner's folder and count the runs it has seen: no two explore alike."""
     try:
-        own.mkdir(exist_ok=True)
+        own.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError.from_os(own, error) from None
     return len(list(own.glob("report-*.json")))
 
 
-def _report(place: Workplace, link: UplinkLink, loop: Loop, run_id: str) -> RunnerReport:
-    robot = place.env if isinstance(place.env, RobotEnv) else None
-    return RunnerReport(
-        run=run_id,
-        made=loop.made,
-        missed_ticks=None if robot is None else robot.overruns,
-        guards={} if robot is None else dict(robot.robot.interventions),
-        refused_policies=link.refused_policies,
-    )
+def run(config: RunnerConfig) -> None:
+    """Serve the learner until it has enough, or somebody asks to stop."""
+    lifeline = Lifeline()
+    place = make(robot=config.robot, task=config.task, env=config.env, realtime=config.realtime)
+    if lifeline.cut:
+        return  # before anything is touched: somebody else may be going on with the run
+    Runner(config, lifeline, place).run()
 
 
 def main() -> int:
     """Run the process; an error of ours becomes one line for the parent and exit code 2."""
-    folder, index, endpoint, steps = sys.argv[1:]
     try:
-        run(RunFolder(Path(folder)), int(index), endpoint, int(steps))
+        run(RunnerConfig.from_argument(sys.argv[1]))
     except (RobosacError, RobotError, SimError) as error:
-        tell(event="error", message=str(error))
-        return 2
-    return 0
+        tell(event="error", message=str(error), code=EXIT_USER)
+        return EXIT_USER
+    return EXIT_DONE
 
 
 if __name__ == "__main__":

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from robosac import __version__, recipe
+from robosac.cli import join
+from robosac.cli.checks import at_least
 from robosac.cli.console import Progress, say
+from robosac.cli.runner_config import SPOOL_MIB, RunnerConfig
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
-from robosac.run_folder import Pace, RunConfig, RunFolder
+from robosac.learner.options import LearnerOptions
+from robosac.run_folder import Pace, RunConfig, RunFolder, new_name
+from robosac.wire.names import robot_name
 
 _STEPS = 20_000
 
@@ -47,13 +51,29 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated time: as fast as the learner keeps up, in real time, or as fast as it can."""
     runners: int = 1
     """Simulated robots that learn together."""
-    port: int = 0
-    """TCP port of the learner on this machine; 0 takes any free one."""
+    fleet: str | None = None
+    """Spread the runners over a Ray cluster: local, or the address of one (host:port, auto)."""
+    learner: str | None = None
+    """Start no learner: serve the one of `robosac learn` at HOST:PORT."""
+    name: str | None = None
+    """With --learner: name of this machine's robots there; by default its key's or the host's."""
+    bind: str = "127.0.0.1:0"
+    """Address the learner listens on; port 0 takes any free one."""
+    keys: Path | None = None
+    """Folder made by `robosac keys`: the learner's, or with --learner the robot's."""
+    insecure: bool = False
+    """Let the learner listen beyond this machine without keys."""
+    runner_keys: Path | None = None
+    """Folder of the robots' keys, when the run's own learner has keys; on every machine."""
+    spool_limit: int = SPOOL_MIB
+    """Disk that the spool of one robot may take, MiB; what it has to give up is counted."""
     video: bool = True
     """Record a video of the final policy."""
 
     def execute(self) -> int:
         """Train, evaluate, sum up; returns the exit code."""
+        if self.learner is not None:
+            return join.join(self)
         from robosac.cli import resolve, results
         from robosac.cli.remaining import remaining_steps
 
@@ -72,7 +92,7 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
 
                     report = run_lockstep(folder, config, place, steps=steps, show=progress.show)
                 else:
-                    report = _run_processes(folder, config, self.port, steps, progress)
+                    report = _run_processes(self, folder, config, progress)
             summary = results.summarise(folder, config, report)
             return results.conclude(folder, summary, place, started=started, video=self.video)
 
@@ -84,6 +104,8 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
             raise ConfigError("--resume needs to know what; name the run folder with --run")
         folder = RunFolder(options.run)
         config = folder.read_config()
+        if not config.runners:
+            raise ConfigError(f"run {options.run} has no robots of its own; use `robosac learn`")
         return folder, msgspec.structs.replace(config, steps=options.steps or config.steps)
     _check_combination(options)
     config = RunConfig(
@@ -92,15 +114,14 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         task=options.task if options.env is None else None,
         env=options.env,
         recipe=recipe.find(options.recipe),
-        steps=_at_least(1, "steps", _STEPS if options.steps is None else options.steps),
-        seed=_at_least(0, "seed", options.seed),
+        steps=at_least(1, "steps", _STEPS if options.steps is None else options.steps),
+        seed=at_least(0, "seed", options.seed),
         pace=options.pace,
-        runners=_at_least(1, "runners", options.runners),
+        runners=at_least(1, "runners", options.runners),
         sync=options.sync,
     )
-    stamp = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
     what = (options.env or f"{Path(options.robot).name}-{options.task}").replace("/", "-")
-    return RunFolder(options.run or Path("runs") / f"{stamp}-{what}-seed{options.seed}"), config
+    return RunFolder(options.run or new_name(f"{what}-seed{options.seed}")), config
 
 
 def _check_combination(options: Sim) -> None:
@@ -109,20 +130,53 @@ def _check_combination(options: Sim) -> None:
         raise ConfigError(f"--pace realtime needs a robot; {options.env} has no clock of its own")
     if options.sync and (options.runners > 1 or options.pace != "learner"):
         raise ConfigError("--sync is one process in lockstep; leave out --runners and --pace")
-
-
-def _at_least(bound: int, name: str, value: int) -> int:
-    if value < bound:
-        raise ConfigError(f"--{name} is {value}; expected at least {bound}")
-    return value
+    if options.sync and options.fleet is not None:
+        raise ConfigError("--sync is one process in lockstep; leave out --fleet")
+    if options.name is not None:
+        raise ConfigError("--name is for --learner; the robots of a run of its own have theirs")
 
 
 def _run_processes(
-    folder: RunFolder, config: RunConfig, port: int, steps: int, progress: Progress
+    options: Sim, folder: RunFolder, config: RunConfig, progress: Progress
 ) -> dict[str, Any]:
-    """Share the steps among the runners and return the learner's report."""
-    base, more = divmod(steps, config.runners)
-    shares = [base + (index < more) for index in range(config.runners)]
-    supervisor = Supervisor(folder, port=port, shares=shares, show=progress.show)
+    """Run the learner and its runners and return the learner's report."""
+
+    def crew(endpoint: str) -> dict[str, list[str]]:
+        runners = [
+            _runner(options, folder, config, endpoint, index) for index in range(config.runners)
+        ]
+        if options.fleet is not None:
+            from robosac.cli.fleet import FleetConfig
+
+            return {"fleet": FleetConfig(address=options.fleet, runners=runners).arguments()}
+        return {f"runner-{one.seed[1]}": one.arguments() for one in runners}
+
+    learner = LearnerOptions(
+        folder=str(folder.path),
+        bind=options.bind,
+        keys=None if options.keys is None else str(options.keys),
+        insecure=options.insecure,
+    )
+    supervisor = Supervisor(folder.path, learner=learner, crew=crew, show=progress.show)
     supervisor.run()
+    supervisor.check_rows(config.steps or 0)
     return supervisor.report or {}
+
+
+def _runner(
+    options: Sim, folder: RunFolder, config: RunConfig, endpoint: str, index: int
+) -> RunnerConfig:
+    """One of the run's own runners."""
+    what = config.env or Path(config.robot or "").name
+    return RunnerConfig(
+        name=robot_name(what, index),
+        robot=config.robot,
+        task=config.task,
+        env=config.env,
+        endpoint=endpoint,
+        keys=None if options.runner_keys is None else str(options.runner_keys),
+        folder=str(folder.runner(index)),
+        seed=(config.seed, index),
+        realtime=config.pace == "realtime",
+        spool_mib=at_least(1, "spool-limit", options.spool_limit),
+    )

@@ -1,4 +1,4 @@
-"""Start a learner and its runners, show what they report, and end them together."""
+"""Start the processes of a run, pass on what they report, and end them together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from robosac.cli.console import say
 from robosac.errors import RobosacError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO
+    from pathlib import Path
+    from typing import BinaryIO, TypeAlias
 
-    from robosac.run_folder import RunFolder
+    from robosac.learner.options import LearnerOptions
+
+    Crew: TypeAlias = Callable[[str], dict[str, list[str]]]
+    """From an endpoint to what `python -m` is called with, by the name of the process."""
+    Show: TypeAlias = Callable[[dict[str, Any]], None]
 
 _GRACE_S = 30.0
 LEARNER = "learner"
@@ -30,6 +36,11 @@ class ChildDiedError(RobosacError):
 
 class ChildFailedError(RobosacError):
     """A process of the run has said what is wrong, and ended."""
+
+    def __init__(self, message: str, code: int) -> None:
+        """Say it again, and keep the exit code that it asks for."""
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,60 +106,59 @@ class Child:
 
 
 class Supervisor:
-    """Runs one learner and N runners in one folder; returns when all of them have ended."""
+    """Runs a learner, or what serves a learner elsewhere, or both, in one folder.
+
+    Returns when all of its processes have ended.
+    """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        *,
-        port: int,
-        shares: list[int],
-        show: Callable[[dict[str, Any]], None],
+        self, folder: Path, *, learner: LearnerOptions | None, crew: Crew, show: Show
     ) -> None:
-        """Plan a run; `shares` are the steps that each runner has still to make."""
-        self._folder, self._port, self._shares, self._show = folder, port, shares, show
+        """Plan a run; `crew` tells what to start as soon as there is an endpoint to serve.
+
+        `show` gets the learner's figures, twice a second.
+        """
+        self._folder, self._learner, self._crew, self._show = folder, learner, crew, show
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._children: dict[str, Child] = {}
         self._running: set[str] = set()
         self.report: dict[str, Any] | None = None
         """The learner's last word."""
-        self._made = 0
+        self.made = 0
+        """Steps that the crew says it has made."""
+        self._incomplete = False
         self._problem: RobosacError | None = None
 
-    def run(self) -> None:
-        """Run to the end.
+    def run(self, endpoint: str = "") -> None:
+        """Run to the end; `endpoint` is that of a learner elsewhere.
 
         Raises ChildFailedError with what a process says is wrong, ChildDiedError when one ends
         before its time; KeyboardInterrupt passes after every process has left a whole folder.
         """
-        with (self._folder.path / "processes.log").open("ab") as log:
+        with (self._folder / "processes.log").open("ab") as log:
             try:
-                arguments = ["robosac.learner", str(self._folder.path), str(self._port)]
-                self._start(LEARNER, arguments, log)
+                if self._learner is None:
+                    self._start_crew(endpoint, log)
+                else:
+                    self._start(LEARNER, ["robosac.learner", self._learner.argument()], log)
                 self._follow(log)
             finally:
                 self._end()
                 if self._problem is not None:
                     raise self._problem
-        self._check_complete()
 
-    def _check_complete(self) -> None:
-        """Every process may have ended in order, and yet rows be missing."""
-        if self._made < sum(self._shares):
-            raise ChildDiedError(
-                f"the run ended after {self._made} of {sum(self._shares)} steps, because one of "
-                f"its processes was asked to stop; {self._advice}"
-            )
-        rows, steps = (self.report or {}).get("rows", 0), self._folder.read_config().steps
+    def check_rows(self, steps: int) -> None:
+        """Every process may have ended in order, and yet rows be missing: ChildDiedError."""
+        rows = (self.report or {}).get("rows", 0)
         if rows < steps:
             raise ChildDiedError(
-                f"the run ended with {rows} of {steps} steps at the learner; the others are in "
-                f"a spool; {self._advice}"
+                f"the run ended with {rows} of {steps} steps at the learner, because one of its "
+                f"processes was asked to stop; {self._advice}"
             )
 
     @property
     def _advice(self) -> str:
-        return f"go on with --run {self._folder.path} --resume"
+        return f"go on with --run {self._folder} --resume"
 
     def _start(self, name: str, arguments: list[str], log: BinaryIO) -> None:
         self._children[name] = Child(name, arguments, self._events, log)
@@ -161,40 +171,45 @@ class Supervisor:
             if event.figures is None:
                 self._on_end(event.child)
             elif event.figures.get("event") == "listening":
-                self._start_runners(event.figures["endpoint"], log)
+                self._start_crew(event.figures["endpoint"], log)
             else:
                 self._note(event.figures)
 
-    def _start_runners(self, endpoint: str, log: BinaryIO) -> None:
-        for index, steps in enumerate(self._shares):
-            arguments = [str(self._folder.path), str(index), endpoint, str(steps)]
-            self._start(f"runner-{index}", ["robosac.cli.runner", *arguments], log)
+    def _start_crew(self, endpoint: str, log: BinaryIO) -> None:
+        for name, arguments in self._crew(endpoint).items():
+            self._start(name, arguments, log)
 
     def _note(self, figures: dict[str, Any]) -> None:
         """Take in what a child has written."""
         match figures.pop("event", None):
             case "status":
                 self._show(figures)
+            case "resumed":
+                say(figures["text"])
             case "made":
-                self._made += figures["steps"]
+                self.made += figures["steps"]
+                self._incomplete |= not figures["complete"]
             case "report":
                 self.report = figures
             case "error":
-                self._problem = self._problem or ChildFailedError(figures["message"])
+                self._problem = self._problem or ChildFailedError(**figures)
 
     def _on_end(self, name: str) -> None:
-        """Take in that a process has ended by itself; without a learner the others cannot go on."""
+        """Take in that a process has ended by itself; without a learner the others cannot go on.
+
+        And a learner whose crew has gone home early would wait for them for ever.
+        """
         self._running.discard(name)
         self._check_exit(name, self._children[name].wait(_GRACE_S))
-        if name == LEARNER:
-            for runner in self._running:
-                self._children[runner].ask_to_stop()
+        if name == LEARNER or (self._incomplete and self._running == {LEARNER}):
+            for other in self._running:
+                self._children[other].ask_to_stop()
 
     def _check_exit(self, name: str, code: int) -> None:
         """Only exit code 0 is the end of a process that has done its part."""
         if code != 0 and self._problem is None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            log = self._folder.path / "processes.log"
+            log = self._folder / "processes.log"
             self._problem = ChildDiedError(f"{name} {how}; see {log}, then {self._advice}")
 
     def _end(self) -> None:

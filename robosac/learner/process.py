@@ -11,13 +11,15 @@ import hashlib
 import queue
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import zmq
 
-from robosac.errors import RobosacError, StorageError, WireError
+from robosac.errors import CheckpointError, RobosacError, StorageError
+from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_USER
 from robosac.learner import checkpoint
+from robosac.learner.door import Door
 from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
@@ -25,12 +27,12 @@ from robosac.learner.metrics import MetricsWriter
 from robosac.learner.service import PublishedPolicy, Service
 from robosac.lifeline import Lifeline, tell
 from robosac.policy import contract as contracts
-from robosac.run_folder import write_atomically
-from robosac.wire.sockets import bind_learner
+from robosac.run_folder import RunFolder, write_atomically
 
 if TYPE_CHECKING:
     from robosac.learner.checkpoint import Frozen
-    from robosac.run_folder import RunConfig, RunFolder
+    from robosac.learner.options import LearnerOptions
+    from robosac.run_folder import RunConfig
 
 _STATUS_S = 0.5
 _IDLE_S = 0.2
@@ -103,7 +105,6 @@ class LearnerProcess:
             steps=self._config.steps,
             objection_to_name=self._door.objection_to_name,
         )
-        self._marks: dict[str, int] = {}
         self._updating_s = 0.0
         self._resumed_from: dict[str, Any] | None = None
         tell(event="listening", endpoint=self._door.endpoint)

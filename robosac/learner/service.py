@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import zmq
 
+from robosac import __version__
 from robosac.errors import PolicyError, WireError
 from robosac.learner.credit import CreditBook
-from robosac.policy.contract import check, decode
+from robosac.learner.sessions import Ledger, Session
+from robosac.policy import contract as contracts
 from robosac.replay import Audit, Chunk, SegmentLog
 from robosac.replay.records import check_name
 from robosac.wire import messages
 from robosac.wire.messages import encode
+from robosac.wire.sockets import receive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from robosac.learner.inbox import Inbox
@@ -30,8 +35,12 @@ _log = logging.getLogger(__name__)
 _POLL_MS = 10
 _BURST = 256
 _EPISODES_KEPT = 100
+_AHEAD = 1024
+"""Rows that all simulated robots together may have on their way when nothing else bounds them."""
 SILENCE_S = 10.0
 """A robot that has not been heard of for this long counts as gone, s; it pings every second."""
+STALLED_S = 10.0
+"""An update loop that has not turned for this long has stopped learning, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,70 +52,42 @@ class PublishedPolicy:
     file: bytes
 
 
-@dataclass(slots=True)
-class Session:
-    """One connected robot."""
-
-    identity: bytes
-    robot: str
-    run: str
-    """The run it makes."""
-    runs: tuple[str, ...]
-    """Every run it still has rows of."""
-    heard: float
-    """When, monotonic, s."""
-    welcomed: bool = False
-    sent: int = 0
-    """Version of the newest policy that was sent."""
-    arrived: int = 0
-    """Version of the newest policy that has arrived there."""
-    credit: int | None = 0
-    """What it was last told it may make."""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What the sequence numbers of its own run are counted in."""
-        return self.robot, self.run
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What the service counts; read by other threads."""
-
-    rows: int = 0
-    """Rows on disk, those of earlier processes included."""
-    duplicates: int = 0
-    """Rows that came again and were dropped."""
-    skipped: int = 0
-    """Rows that a robot had to give up before they arrived."""
-    malformed: int = 0
-    """Messages that were none of ours."""
-    made: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Rows every finished run has made, by (robot, run)."""
-    ended: int = 0
-    """Robots whose present run is over."""
-
-
 class Service:
     """Runs on its own thread; update and publisher threads talk to it through attributes.
 
-    `policy` and `allowed_steps` are plain references that it reads once per turn; `inbox` receives
+    `allowed_steps` and `turned_at` are plain values that it reads once per turn; `inbox` receives
     durable rows; `contract` is set by the first robot and holds for the whole run.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], folder: Path, inbox: Inbox) -> None:
-        """Serve a bound ROUTER socket; rows go to `folder` first, then to the inbox."""
-        self._socket, self._folder, self._inbox = socket, folder, inbox
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        folder: Path,
+        inbox: Inbox,
+        *,
+        steps: int | None = None,
+        objection_to_name: Callable[[str | None, str], str | None] | None = None,
+    ) -> None:
+        """Serve a bound ROUTER socket; rows go to `folder` first, then to the inbox.
+
+        After `steps` rows robots are told that it is enough; None is never.  `objection_to_name`
+        says why a key may not speak for a robot; None is no objection.
+        """
+        self._socket, self._folder, self._inbox, self._steps = socket, folder, inbox, steps
+        self._objection_to_name = objection_to_name
         self._sessions: dict[bytes, Session] = {}
         self._credit = CreditBook()
         self._log: SegmentLog | None = None
         self._unsynced: list[tuple[Session, Chunk]] = []
         self._stop = threading.Event()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.contract: Contract | None = None
         self.contract_known = threading.Event()
         self.policy: PublishedPolicy | None = None
         self.allowed_steps: int | None = None
         """Steps all simulated robots together may have made; None is no bound."""
+        self.turned_at = time.monotonic()
+        """When the update loop last turned, monotonic, s."""
         self.ledger = Ledger()
         self.episodes: deque[messages.Episode] = deque(maxlen=_EPISODES_KEPT)
         self.found = Audit(lost=0, duplicated=0)
@@ -139,8 +120,26 @@ class Service:
         try:
             self.stop()
         finally:
+            if self._bell >= 0:
+                os.close(self._bell)
+                self._bell = -1
             if self._log is not None:
                 self._log.close()
+
+    def publish(self, policy: PublishedPolicy) -> None:
+        """Make this the policy that every robot should have, from now on."""
+        self.policy = policy
+        os.eventfd_write(self._bell, 1)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are as many rows as were asked for."""
+        return self._steps is not None and self.ledger.rows >= self._steps
+
+    @property
+    def present(self) -> int:
+        """Robots that are connected and have not said goodbye."""
+        return sum(one.key not in self.ledger.made for one in list(self._sessions.values()))
 
     def audit(self) -> Audit:
         """Compare what is on disk with what the robots have made; after stop().
@@ -159,17 +158,18 @@ class Service:
         self._log = SegmentLog(self._folder, contract.row_layout)
         self.contract = contract
         for chunk in self._log.rows():
-            self.ledger.rows += len(chunk.rows)
-            self._inbox.put(chunk)
+            self._hand_over(chunk)
         self.found = self._log.audit(self._log.marks)
         self.contract_known.set()
 
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._bell, zmq.POLLIN)
         try:
             while not self._stop.is_set():
-                poller.poll(_POLL_MS)
+                if self._bell in dict(poller.poll(_POLL_MS)):
+                    os.eventfd_read(self._bell)
                 self._turn()
         except Exception as error:  # noqa: BLE001 -- the update thread raises it
             self.error = error
@@ -181,21 +181,28 @@ class Service:
         """Take in what has arrived, make it durable in one sync, then answer."""
         for _ in range(_BURST):
             try:
-                identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                identity, user, frames = receive(self._socket)
             except zmq.Again:
                 break
-            self._receive(identity, frames)
+            self._receive(identity, user, frames)
         self._make_durable()
         self._forget_silent()
         self._welcome()
         self._push_policy()
         self._push_credit()
+        self._push_enough()
 
-    def _receive(self, identity: bytes, frames: list[bytes]) -> None:
+    def _receive(self, identity: bytes, user: str | None, frames: list[bytes]) -> None:
         """Handle one message; a malformed one is counted and dropped."""
         try:
             message, payload = messages.decode_from_robot(frames)
-            self._handle(identity, message, payload)
+            match message:
+                case messages.Hello():
+                    self._greet(identity, user, message)
+                case messages.Probe():
+                    self._send(identity, self._status(len(payload)))
+                case _:
+                    self._hear(identity, message, payload)
         except (WireError, ValueError) as error:
             self._drop(error)
             schema = messages.foreign_schema(frames)
@@ -209,15 +216,14 @@ class Service:
         if self.ledger.malformed.bit_count() == 1:
             _log.warning("message dropped (%d so far): %s", self.ledger.malformed, error)
 
-    def _handle(self, identity: bytes, message: messages.FromRobot, payload: bytes) -> None:
-        if isinstance(message, messages.Hello):
-            self._greet(identity, message)
-            return
+    def _hear(self, identity: bytes, message: messages.FromRobot, payload: bytes) -> None:
+        """Handle a message of a robot that has been let in."""
         session = self._sessions.get(identity)
         if session is None:
             self._send(identity, messages.Unknown())
             return
-        session.heard = time.monotonic()
+        account = self.ledger.account(session.robot)
+        account.heard = session.heard = time.monotonic()
         match message:
             case messages.Rows():
                 self._append(session, message, payload)
@@ -225,38 +231,61 @@ class Service:
                 self.episodes.append(message)
             case messages.Bye():
                 self._part(session, message)
+            case messages.Declined():
+                account.declined += 1
+                account.reason = message.reason
+                _log.warning("%s declines a policy: %s", session.robot, message.reason)
             case messages.Ping():
                 session.arrived = message.policy
-                self._send(identity, messages.Pong())
+                account.note(message)
+                learning = time.monotonic() - self.turned_at < STALLED_S
+                self._send(identity, messages.Pong(learning=learning))
 
-    def _greet(self, identity: bytes, hello: messages.Hello) -> None:
+    def _greet(self, identity: bytes, user: str | None, hello: messages.Hello) -> None:
         """Let a robot in whose contract is the run's; the welcome waits for a policy."""
-        reason = self._objection(hello)
+        reason = self._objection(user, hello)
         if reason is not None:
-            self._send(identity, messages.Refused(reason=reason))
+            self._send(identity, messages.Refused(reason=reason[:1000]))
             return
         # A robot that has reconnected has another identity, and its old one will never speak again.
         stale = [known for known, one in self._sessions.items() if one.run == hello.run]
         for known in stale:
             del self._sessions[known]
-        self._sessions[identity] = Session(
-            identity, hello.robot, hello.run, tuple(hello.runs), time.monotonic()
-        )
+        self._sessions[identity] = Session.greeted(identity, hello)
+        self.ledger.account(hello.robot).heard = time.monotonic()
+        if (hello.robot, hello.run) not in self.ledger.made:
+            self.ledger.parted -= {hello.robot}
 
-    def _objection(self, hello: messages.Hello) -> str | None:
+    def _objection(self, user: str | None, hello: messages.Hello) -> str | None:
         """Why a robot may not take part; the first contract counts for the run."""
+        if self._objection_to_name is not None:
+            reason = self._objection_to_name(user, hello.robot)
+            if reason is not None:
+                return reason
         try:
             check_name(hello.robot, hello.run)
-            contract = decode(hello.contract)
+            contract = contracts.decode(hello.contract)
             if self.contract is None:
                 self.open_log(contract)
             else:
-                check(self.contract, contract)
+                contracts.check(self.contract, contract)
         except (PolicyError, ValueError) as error:
             return str(error)
         assert self.contract is not None
         got, expected = contract.row_layout, self.contract.row_layout
         return None if got == expected else f"its rows are {got}; this run has {expected}"
+
+    def _status(self, received: int) -> messages.Status:
+        """Say how this learner is."""
+        return messages.Status(
+            robosac=__version__,
+            contract=b"" if self.contract is None else contracts.encode(self.contract),
+            rows=self.ledger.rows,
+            policy=0 if self.policy is None else self.policy.version,
+            robots=sorted({session.robot for session in self._sessions.values()}),
+            wall_ns=time.time_ns(),
+            received=received,
+        )
 
     def _welcome(self) -> None:
         """Welcome who waits, once there is a policy to act with."""
@@ -289,13 +318,18 @@ class Service:
             return
         self._log.sync()
         for _, chunk in self._unsynced:
-            if len(chunk.rows):
-                self.ledger.rows += len(chunk.rows)
-                self._inbox.put(chunk)
+            self._hand_over(chunk)
         for identity, key in {(one.identity, chunk.key) for one, chunk in self._unsynced}:
             expected = self._log.marks.get(key, 0)
             self._send(identity, messages.Ack(run=key[1], expected=expected))
         self._unsynced.clear()
+
+    def _hand_over(self, chunk: Chunk) -> None:
+        """Count rows that are durable, and let the learner have them."""
+        if len(chunk.rows):
+            self.ledger.rows += len(chunk.rows)
+            self.ledger.account(chunk.robot).rows += len(chunk.rows)
+            self._inbox.put(chunk)
 
     def _part(self, session: Session, bye: messages.Bye) -> None:
         """Let a run go when all its rows are durable; otherwise say again from where to send."""
@@ -303,12 +337,14 @@ class Service:
         assert self._log is not None
         key = (session.robot, bye.run)
         expected = self._log.marks.get(key, 0)
-        if expected < bye.made:
+        if max(expected, bye.oldest) < bye.made:
             self._send(session.identity, messages.Ack(run=bye.run, expected=expected))
             return
-        if bye.run == session.run and key not in self.ledger.made:
-            self.ledger.ended += 1
+        if key not in self.ledger.made:
+            self.ledger.skipped += max(0, bye.made - expected)
         self.ledger.made[key] = bye.made
+        if bye.run == session.run:
+            self.ledger.parted |= {session.robot}
         self._inbox.wake()
         self._send(session.identity, messages.Farewell(run=bye.run))
 
@@ -332,24 +368,42 @@ class Service:
                     session.sent = policy.version
 
     def _push_credit(self) -> None:
-        """Share the allowed steps among the runs that are going."""
-        if self._log is None:
-            return
-        going = [
-            session
-            for session in self._sessions.values()
-            if session.welcomed and session.key not in self.ledger.made
-        ]
-        credit: dict[tuple[str, str], int] | None = None
-        if self.allowed_steps is not None:
-            marks = {session.key: self._log.marks.get(session.key, 0) for session in going}
-            credit = self._credit.share(self.allowed_steps, rows=self.ledger.rows, marks=marks)
+        """Share the allowed steps among the simulated robots; a real one is never held up."""
+        going = self._going()
+        paced = [session for session in going if session.paced]
+        credit = self._shares(paced)
         for session in going:
-            told = None if credit is None else credit[session.key]
+            told = credit.get(session.key)
             if session.credit != told:
                 message = messages.Credit(run=session.run, credit=told)
                 if self._send(session.identity, message):
                     session.credit = told
+
+    def _shares(self, paced: list[Session]) -> dict[tuple[str, str], int]:
+        """Credit of every simulated robot; none when nothing bounds them."""
+        bounds = [bound for bound in (self.allowed_steps, self._steps) if bound is not None]
+        if not paced or self._log is None or not bounds:
+            return {}
+        log_marks = self._log.marks
+        owed = sum(session.owes(log_marks, self.ledger.made) for session in paced)
+        allowed = min([*bounds, self.ledger.rows + _AHEAD]) - owed
+        marks = {session.key: log_marks.get(session.key, 0) for session in paced}
+        return self._credit.share(allowed, rows=self.ledger.rows, marks=marks)
+
+    def _push_enough(self) -> None:
+        """Let the robots go when there are as many rows as were asked for."""
+        if self.enough:
+            for session in self._going():
+                if not session.told_enough:
+                    session.told_enough = self._send(session.identity, messages.Enough())
+
+    def _going(self) -> list[Session]:
+        """Sessions of runs that are welcome and not over."""
+        return [
+            session
+            for session in self._sessions.values()
+            if session.welcomed and session.key not in self.ledger.made
+        ]
 
     def _send(
         self, identity: bytes, message: messages.FromLearner, payload: bytes | None = None
