@@ -19,7 +19,6 @@ from robosac.exit_codes import EXIT_DONE, EXIT_USER
 from robosac.lifeline import Lifeline, tell
 from robosac.run_folder import RunFolder
 from robosac.runner.loop import Loop
-from robosac.runner.realtime import realtime
 from robosac.runner.uplink_link import UplinkLink
 from robots import RobotError
 from sim.errors import SimError
@@ -80,8 +79,6 @@ class Runner:
             stack.callback(self._leave)
             stack.callback(self._link.close)
             stack.callback(self._place.env.close)
-            if self._config.realtime:
-                stack.enter_context(realtime())
             self._loop.run(self._config.steps, stopped=self._stopped)
 
     def _stopped(self) -> bool:
@@ -99,10 +96,8 @@ class Runner:
             run=self._run,
             made=self._loop.made,
             missed_ticks=None if env is None else env.overruns,
-            lateness=None if env is None else env.lateness.report(),
             guards={} if env is None else dict(env.robot.interventions),
             refused_policies=self._link.refused_policies,
-            dropped=self._link.dropped,
         )
 
 
