@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 _LAGS_KEPT = 10_000
+_VERSIONS_KEPT = 10_000
+_UNSEEN = 1000
+"""More versions than a robot can have got while none of the rows it made with them arrived."""
 
 
 class Snapshot(NamedTuple):
@@ -59,6 +62,11 @@ class Learner:
         self.marks: dict[tuple[str, str], int] = {}
         """Next sequence number of every (robot, run) whose rows were taken in."""
         self.version = 0
+        """Number of the newest policy; numbers are never used again, so some are left out."""
+        self.policies = 0
+        """Policies published."""
+        self.published: dict[int, int] = {}
+        """Transitions taken in when a version was published, of the newest versions."""
         self.owed = 0.0
         """Updates that experience has paid for and that have not been made."""
         self.not_finite = 0
@@ -67,9 +75,7 @@ class Learner:
         """Newest value of every metric, as tensors: nothing is computed before they are read."""
         self.episodes = self.falls = 0
         self._updates_before = 0
-        self.lags: deque[int] = deque(maxlen=_LAGS_KEPT)
-        """Steps by which the acting policy was behind, of the newest rows."""
-        self._published: dict[int, int] = {}
+        self._acted: deque[int] = deque(maxlen=_LAGS_KEPT)
         self._newest_acting = 0
         self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
         self._batch = _batch_views(torch.from_numpy(self._rows), self.layout)
@@ -88,6 +94,19 @@ class Learner:
     def updates_here(self) -> int:
         """Updates made by this process, which may have resumed."""
         return self.updates - self._updates_before
+
+    @property
+    def lags(self) -> list[int]:
+        """Steps by which the acting policy was behind, of the newest rows.
+
+        Rows are left out whose policy a crashed process published after its last checkpoint.
+        """
+        first = self.env_steps - len(self._acted)
+        return [
+            step - self.published[version]
+            for step, version in enumerate(self._acted, start=first)
+            if version in self.published
+        ]
 
     @property
     def allowed_steps(self) -> int:
@@ -113,22 +132,18 @@ class Learner:
             rows = rows[finite]
         before = self.env_steps
         self.memory.extend(rows)
-        self._account(rows, before)
+        self._account(rows)
         paid = max(0, self.env_steps - max(before, config.learning_starts))
         self.owed = min(self.owed + config.utd * paid, config.catch_up)
 
-    def _account(self, rows: FloatArray, before: int) -> None:
-        """Count what only the rows know: episodes, falls, and how old the acting policy was."""
+    def _account(self, rows: FloatArray) -> None:
+        """Count what only the rows know: episodes, falls, and which policy acted."""
         fields = self.layout.view(rows)
         self.episodes += int(np.maximum(fields.terminated, fields.truncated).sum())
         self.falls += int(fields.terminated.sum())
         versions = fields.policy_version.astype(int).tolist()
         self._newest_acting = max(self._newest_acting, *versions, 0)
-        self.lags.extend(
-            step - self._published[version]
-            for step, version in enumerate(versions, start=before)
-            if version in self._published  # not of an earlier process
-        )
+        self._acted.extend(versions)
 
     def update(self) -> None:
         """Make one update; there must be transitions."""
@@ -142,7 +157,10 @@ class Learner:
             name: value.detach().numpy().copy() for name, value in self.sac.actor.named_parameters()
         }
         self.version += 1
-        self._published[self.version] = self.env_steps
+        self.policies += 1
+        self.published[self.version] = self.env_steps
+        if len(self.published) > _VERSIONS_KEPT:
+            del self.published[next(iter(self.published))]
         return Snapshot(self.version, self.env_steps, self.updates, weights)
 
     def policy_file(self, snapshot: Snapshot) -> bytes:
@@ -161,12 +179,13 @@ class Learner:
     def settle(self, *, owed: float, env_steps: int) -> None:
         """Go on after a restart: owe what was owed at `env_steps`, and what came since.
 
-        Versions go on above those that have acted, so that none has two meanings.
+        Versions go on above those that a robot may still act with, so that none has two meanings.
         """
         config = self.recipe.learner
         since = max(0, self.env_steps - max(env_steps, config.learning_starts))
         self.owed = min(owed + config.utd * since, config.catch_up)
-        self.version = max(self.version, self._newest_acting)
+        newest = max(self.version, self._newest_acting)
+        self.version = newest + _UNSEEN if newest else 0
         self._updates_before = self.updates
 
 

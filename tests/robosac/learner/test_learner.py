@@ -400,12 +400,15 @@ def test_forgiven_debts_stay_forgiven(make_learner: MakeLearner, draw_rows: Draw
 def test_versions_go_on_above_those_that_acted(
     make_learner: MakeLearner, draw_rows: DrawRows
 ) -> None:
-    """A checkpoint older than the newest policy must not give a version a second meaning."""
+    """A checkpoint older than the newest policy must not give a version a second meaning.
+
+    The newest that acted may not be the newest that was sent, so some more are left out.
+    """
     learner = make_learner()
     learner.ingest(draw_rows(3, policy_version=np.array([4, 9, 7])))
     learner.version = 5
     learner.settle(owed=0.0, env_steps=0)
-    assert learner.snapshot().version == 10
+    assert learner.snapshot().version > 9
 
 
 def test_updates_of_this_process(make_learner: MakeLearner, draw_rows: DrawRows) -> None:
