@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robosac.cli.console import say
 from robosac.learner import checkpoint
 from robosac.learner.figures import figures_of
 from robosac.learner.learner import Learner
@@ -115,7 +116,9 @@ class Lockstep:
         seed = np.random.SeedSequence([config.seed, len(self._log.marks)])
         for chunk in self._log.rows():
             self._learner.take(chunk)
-        checkpoint.restore_newest(folder.checkpoint, self._learner)
+        self._resumed = checkpoint.restore_newest(folder.checkpoint, self._learner)
+        if self._resumed is not None:
+            say(str(self._resumed))
         run, robot = uuid.uuid4().hex, robot_name(contract.robot or contract.env, 0)
         self._link = LockstepLink(self._learner, self._log, robot=robot, run=run)
         self._loop = Loop(
@@ -153,7 +156,8 @@ class Lockstep:
         return self._figures() | {
             "lost": audit.lost,
             "duplicated": audit.duplicated,
-            "policy_versions": self._learner.version,
+            "policy_versions": self._learner.policies,
+            "resumed_from": self._resumed,
             "policy_digest": checkpoint.digest(self._learner.sac.state()),
         }
 

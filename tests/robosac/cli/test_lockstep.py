@@ -85,7 +85,9 @@ def press_ctrl_c(figures: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_an_interrupted_run_is_whole_and_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_whole_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Ctrl-C takes effect between two steps; the rest continues from the last bit."""
     folder = RunFolder(tmp_path / "run")
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,8 +98,12 @@ def test_an_interrupted_run_is_whole_and_goes_on(tmp_path: Path) -> None:
     assert made == 200
     assert folder.final_policy.exists()
     interrupted = graph(folder)
+    capsys.readouterr()
     report = play(folder, 50)
     assert (report["env_steps"], report["updates"]) == (250, 200)
+    assert capsys.readouterr().out == f"{report['resumed_from']}\n"
+    resumed = report["resumed_from"]
+    assert (resumed.env_steps, resumed.updates) == (200, 150)
     assert report["policy_versions"] > 1
     assert (report["lost"], report["duplicated"]) == (0, 0)
     assert graph(folder) != interrupted
