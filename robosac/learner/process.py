@@ -30,7 +30,7 @@ from robosac.policy import contract as contracts
 from robosac.run_folder import RunFolder, write_atomically
 
 if TYPE_CHECKING:
-    from robosac.learner.checkpoint import Frozen
+    from robosac.learner.checkpoint import Frozen, Resumed
     from robosac.learner.options import LearnerOptions
     from robosac.run_folder import RunConfig
 
@@ -106,7 +106,7 @@ class LearnerProcess:
             objection_to_name=self._door.objection_to_name,
         )
         self._updating_s = 0.0
-        self._resumed_from: dict[str, Any] | None = None
+        self._resumed_from: Resumed | None = None
         tell(event="listening", endpoint=self._door.endpoint)
 
     def run(self) -> None:
@@ -162,13 +162,9 @@ class LearnerProcess:
         """Refill replay from the log, then restore the newest checkpoint, and prove it."""
         for chunk in self._inbox.take():
             learner.take(chunk)
-        state = checkpoint.restore_newest(self._folder.checkpoint, learner)
-        if state is not None:
-            self._resumed_from = {
-                "updates": state.updates,
-                "env_steps": learner.env_steps,
-                "digest": checkpoint.digest(learner.sac.state()),
-            }
+        self._resumed_from = checkpoint.restore_newest(self._folder.checkpoint, learner)
+        if self._resumed_from is not None:
+            tell(event="resumed", text=str(self._resumed_from))
         self._set_pace(learner)
 
     def _learn(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
@@ -232,7 +228,7 @@ class LearnerProcess:
             "lost": audit.lost,
             "duplicated": audit.duplicated,
             "rows": self._service.ledger.rows,
-            "policy_versions": learner.version,
+            "policy_versions": learner.policies,
             "resumed_from": self._resumed_from,
             "torch": str(torch.__version__),
             "robots": self._robots(),
