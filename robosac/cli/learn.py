@@ -16,6 +16,7 @@ from robosac.exit_codes import EXIT_DONE
 from robosac.learner.options import LearnerOptions
 from robosac.run_folder import RunConfig, RunFolder, new_name
 
+
 class Learn(msgspec.Struct, frozen=True, kw_only=True):
     """Learn from robots that call from elsewhere, real ones or simulated ones.
 

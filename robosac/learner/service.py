@@ -70,10 +70,11 @@ class Service:
     ) -> None:
         """Serve a bound ROUTER socket; rows go to `folder` first, then to the inbox.
 
-        After `steps` rows robots are told that it is enough; None is never.  `objection_to_name`
-        says why a key may not speak for a robot; None is no objection.
+        `objection_to_name` says why a key may not speak for a robot; None is no objection.
         """
-        self._socket, self._folder, self._inbox, self._steps = socket, folder, inbox, steps
+        self._socket, self._folder, self._inbox = socket, folder, inbox
+        self.steps = steps
+        """Rows after which it is enough; None is never."""
         self._objection_to_name = objection_to_name
         self._sessions: dict[bytes, Session] = {}
         self._credit = CreditBook()
@@ -134,7 +135,7 @@ class Service:
     @property
     def enough(self) -> bool:
         """Whether there are as many rows as were asked for."""
-        return self._steps is not None and self.ledger.rows >= self._steps
+        return self.steps is not None and self.ledger.rows >= self.steps
 
     @property
     def present(self) -> int:
@@ -381,7 +382,7 @@ class Service:
 
     def _shares(self, paced: list[Session]) -> dict[tuple[str, str], int]:
         """Credit of every simulated robot; none when nothing bounds them."""
-        bounds = [bound for bound in (self.allowed_steps, self._steps) if bound is not None]
+        bounds = [bound for bound in (self.allowed_steps, self.steps) if bound is not None]
         if not paced or self._log is None or not bounds:
             return {}
         log_marks = self._log.marks

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 import robots
-from robosac.exit_codes import EXIT_USER
 from robosac.cli.main import main
+from robosac.exit_codes import EXIT_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,11 @@ import pytest
 import zmq
 
 from robosac.cli import resolve
+from robosac.cli.runner_config import RunnerConfig
 from robosac.learner.inbox import Inbox
 from robosac.learner.service import PublishedPolicy, Service
-from robosac.recipe import Recipe
 from robosac.replay import SegmentLog
-from robosac.run_folder import RunConfig, RunFolder
+from robosac.wire.names import robot_name
 from robosac.wire.sockets import bind_learner
 
 if TYPE_CHECKING:
@@ -29,32 +29,21 @@ if TYPE_CHECKING:
     from tests.robosac.conftest import PolicyMaker
 
 PATIENCE_S = 15.0
-CONFIG = RunConfig(
-    robosac="0.1.0",
-    robot=None,
-    task=None,
-    env="Pendulum-v1",
-    recipe=Recipe(name="small"),
-    steps=100,
-    seed=0,
-    pace="learner",
-    runners=1,
-    sync=False,
-)
+ENV = "Pendulum-v1"
 
 
 class Place:
     """A run folder, a service for it, and the runners of a test."""
 
     def __init__(self, folder: Path, make_policy: PolicyMaker) -> None:
-        with resolve.make(robot=None, task=None, env=CONFIG.env) as place:
+        with resolve.make(robot=None, task=None, env=ENV) as place:
             self.contract: Contract = place.contract
-        self.folder = RunFolder(folder / "run")
-        self.folder.create(CONFIG)
+        self.own = folder / "runner-0"
+        self._replay = folder / "replay"
         self._make_policy = make_policy
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        bound, self._endpoint = bind_learner(self._context, 0)
-        self.service = Service(bound, self.folder.replay, Inbox())
+        bound, self._endpoint = bind_learner(self._context)
+        self.service = Service(bound, self._replay, Inbox())
         self.service.allowed_steps = 0
         self.publish(1)
         self._runners: list[subprocess.Popen[bytes]] = []
@@ -65,28 +54,35 @@ class Place:
         sha256 = hashlib.sha256(file).hexdigest()
         self.service.policy = PublishedPolicy(version, sha256, file)
 
-    def start(self, steps: int) -> subprocess.Popen[bytes]:
+    def start(self, steps: int | None) -> subprocess.Popen[bytes]:
         """Start a runner."""
-        command = [sys.executable, "-m", "robosac.cli.runner"]
-        arguments = [str(self.folder.path), "0", self._endpoint, str(steps)]
+        config = RunnerConfig(
+            name=robot_name(ENV, 0),
+            robot=None,
+            task=None,
+            env=ENV,
+            endpoint=self._endpoint,
+            folder=str(self.own),
+            seed=(0, 0),
+            steps=steps,
+        )
+        command = [sys.executable, "-m", *config.arguments()]
         self._runners.append(
-            subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         )
         return self._runners[-1]
 
     def rows(self) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         """Rows on disk by run, in the order in which the runs began."""
         self.service.close()
-        with SegmentLog(self.folder.replay, self.contract.row_layout) as log:
+        with SegmentLog(self._replay, self.contract.row_layout) as log:
             chunks = list(log.rows())
         runs = dict.fromkeys(chunk.run for chunk in chunks)
         return [np.concatenate([one.rows for one in chunks if one.run == run]) for run in runs]
 
     def reports(self) -> list[dict[str, Any]]:
         """What runners have written, in the order in which they began."""
-        paths = sorted(
-            self.folder.runner(0).glob("report-*"), key=lambda path: path.stat().st_mtime
-        )
+        paths = sorted(self.own.glob("report-*"), key=lambda path: path.stat().st_mtime)
         return [msgspec.json.decode(path.read_bytes()) for path in paths]
 
     def close(self) -> None:
@@ -135,11 +131,11 @@ def test_a_runner_makes_its_share(place: Place) -> None:
     runner = place.start(50)
     until(lambda: place.service.ledger.rows == 20)
     place.publish(2, gain=np.nan)
-    until(lambda: len(list(place.folder.runner(0).glob("policy/*"))) == 2)
+    until(lambda: len(list(place.own.glob("policy/*"))) == 2)
     place.publish(3)
-    until(lambda: len(list(place.folder.runner(0).glob("policy/*"))) == 3)
+    until(lambda: len(list(place.own.glob("policy/*"))) == 3)
     place.service.allowed_steps = 50
-    assert finish(runner) == (0, [{"event": "made", "steps": 50}])
+    assert finish(runner) == (0, [{"event": "made", "steps": 50, "complete": True}])
     assert list(place.service.ledger.made) == [("Pendulum-v1-0", place.reports()[0]["run"])]
     (report,) = place.reports()
     assert (report["made"], report["refused_policies"]) == (50, 1)
@@ -167,9 +163,18 @@ def test_a_runner_stops_when_asked(place: Place) -> None:
     runner = place.start(50)
     until(lambda: place.service.ledger.rows == 20)
     ask_to_stop(runner)
-    assert finish(runner) == (0, [{"event": "made", "steps": 20}])
+    assert finish(runner) == (0, [{"event": "made", "steps": 20, "complete": False}])
     assert place.reports()[0]["made"] == 20
-    assert place.service.ledger.ended == 1
+    assert place.service.ledger.parted == {"Pendulum-v1-0"}
+
+
+def test_a_runner_goes_on_until_it_is_enough(place: Place) -> None:
+    """However many steps the learner wants; it need not be told how many."""
+    place.service.allowed_steps, place.service.steps = None, 40
+    place.service.start()
+    code, told = finish(place.start(None))
+    assert (code, told) == (0, [{"event": "made", "steps": 40, "complete": True}])
+    assert place.service.ledger.rows == 40
 
 
 def test_a_killed_runner_is_followed_by_one_that_explores_anew(place: Place) -> None:
@@ -194,4 +199,4 @@ def test_a_runner_whose_parent_is_gone_touches_nothing(place: Place) -> None:
     runner = place.start(50)
     ask_to_stop(runner)
     assert finish(runner) == (0, [])
-    assert not place.folder.runner(0).exists()
+    assert not place.own.exists()

@@ -106,8 +106,8 @@ def test_a_busy_port_is_one_line(run: SimRun) -> None:
     """Before anything is learned; the folder may be resumed with another port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        run.start("--steps", "100", "--port", str(port))
+        run.start("--steps", "100", "--bind", f"127.0.0.1:{port}")
         code, error = run.finish()
     assert (code, error.count("\n")) == (2, 1)
-    assert f"port {port} cannot be used (address already in use)" in error
+    assert f"port {port} of 127.0.0.1 cannot be used (address already in use)" in error
     assert run.roles() == {}
