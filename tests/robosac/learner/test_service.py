@@ -127,7 +127,7 @@ class Place:
     def __init__(self, folder: Path, contract: Contract) -> None:
         self.folder, self.contract = folder, contract
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        bound, self.endpoint = bind_learner(self.context, 0)
+        bound, self.endpoint = bind_learner(self.context)
         self.inbox = Inbox()
         self.service = Service(bound, folder, self.inbox)
         self.service.policy = policy(1)
