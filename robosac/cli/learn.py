@@ -12,7 +12,7 @@ from robosac.cli.checks import at_least
 from robosac.cli.console import Progress, say
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
-from robosac.exit_codes import EXIT_DONE
+from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
 from robosac.learner.options import LearnerOptions
 from robosac.run_folder import RunConfig, RunFolder, new_name
 
@@ -62,8 +62,10 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
             )
             supervisor = Supervisor(folder.path, learner=learner, crew=listen, show=progress.show)
             supervisor.run()
-        report = supervisor.report or {}
-        summary = results.summarise(folder, config, report)
+        if supervisor.report is None:
+            say("no robot has called; the run folder is kept, go on with --resume")
+            return EXIT_INCOMPLETE
+        summary = results.summarise(folder, config, supervisor.report) | results.identify(folder)
         folder.write_json(folder.summary_path, summary | {"wall_s": time.monotonic() - started})
         say(f"policy   {folder.final_policy}")
         say(f"summary  {folder.summary_path}")

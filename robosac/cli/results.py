@@ -13,7 +13,7 @@ from robosac.errors import StorageError
 from robosac.evaluation import evaluate, play
 from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
 from robosac.policy import OnnxPolicy
-from robosac.policy.contract import with_training
+from robosac.policy.contract import decode, with_training
 from robosac.policy.file import assemble
 from robosac.run_folder import write_atomically
 
@@ -57,6 +57,15 @@ def summarise(folder: RunFolder, config: RunConfig, report: dict[str, Any]) -> d
         "env": config.env,
         "robosac": config.robosac,
     }
+
+
+def identify(folder: RunFolder) -> dict[str, str | None]:
+    """What the robots of a run were, when only they knew: from the contract they have brought."""
+    if not folder.contract_path.exists():
+        return {"robot": None, "task": None, "env": None}
+    contract = decode(folder.contract_path.read_bytes())
+    found = {"robot": contract.robot, "task": contract.task, "env": contract.env}
+    return {name: text or None for name, text in found.items()}
 
 
 def conclude(

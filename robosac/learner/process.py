@@ -24,7 +24,7 @@ from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
 from robosac.learner.metrics import MetricsWriter
-from robosac.learner.service import PublishedPolicy, Service
+from robosac.learner.service import SILENCE_S, PublishedPolicy, Service
 from robosac.lifeline import Lifeline, tell
 from robosac.policy import contract as contracts
 from robosac.run_folder import RunFolder, write_atomically
@@ -105,6 +105,7 @@ class LearnerProcess:
             steps=self._config.steps,
             objection_to_name=self._door.objection_to_name,
         )
+        self._started = time.monotonic()
         self._updating_s = 0.0
         self._resumed_from: Resumed | None = None
         tell(event="listening", endpoint=self._door.endpoint)
@@ -200,15 +201,18 @@ class LearnerProcess:
     def _over(self, learner: Learner) -> bool:
         """Whether the robots have gone for good and everything they paid for is done.
 
-        Of its own runners a run knows how many must say goodbye; robots that came from elsewhere
-        are gone when there are rows enough and nobody is left.
+        Of its own runners a run knows how many must say goodbye; robots from elsewhere are gone
+        when there are rows enough and nobody is left.  Those that a restart has cut off get time to
+        call again.
         """
         service = self._service
         if learner.owed >= 1 or learner.env_steps + learner.not_finite < service.ledger.rows:
             return False
         if self._config.runners:
             return len(service.ledger.parted) >= self._config.runners
-        return service.enough and not service.present
+        patient = time.monotonic() - self._started < SILENCE_S
+        waiting = patient and not service.ledger.parted
+        return service.enough and not service.present and not waiting
 
     def _leave(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
         """Take in the last rows, publish and checkpoint the last state, write the report."""
