@@ -40,7 +40,7 @@ clean:  ## Remove the environment and everything built; runs/ stays
 # A stamp is written when its extras are installed completely, so that an interrupted set-up is
 # taken up again and a change of the requirements is noticed.  What dev brings includes sim.
 .venv/sim.stamp: EXTRAS := learn,sim
-.venv/dev.stamp: EXTRAS := learn,sim,dev
+.venv/dev.stamp: EXTRAS := learn,sim,fleet,dev
 .venv/%.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing robosac[$(EXTRAS)]; this takes a minute or a few ..."

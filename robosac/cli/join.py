@@ -36,7 +36,7 @@ def join(options: Sim) -> int:
             _runner(options, folder, name, endpoint, index) for index in range(options.runners)
         ]
         if options.fleet is not None:
-            from robosac.cli.fleet import FleetConfig
+            from robosac.cli.fleet_config import FleetConfig
 
             return {"fleet": FleetConfig(address=options.fleet, runners=runners).arguments()}
         return {f"runner-{one.seed[1]}": one.arguments() for one in runners}

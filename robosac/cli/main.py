@@ -9,8 +9,9 @@ from typing import Annotated
 import tyro
 
 from robosac import __version__
-from robosac.cli import doctor, evaluate, export, learn, sim
+from robosac.cli import doctor, evaluate, export, keys, learn, sim
 from robosac.cli.console import complain, say
+from robosac.cli.extras import how_to_install
 from robosac.cli.supervisor import ChildDiedError, ChildFailedError
 from robosac.errors import CheckpointError, RobosacError
 from robosac.exit_codes import (
@@ -29,6 +30,7 @@ Command = (
     | Annotated[evaluate.Eval, tyro.conf.subcommand("eval")]
     | Annotated[export.Export, tyro.conf.subcommand("export")]
     | Annotated[doctor.Doctor, tyro.conf.subcommand("doctor")]
+    | Annotated[keys.Keys, tyro.conf.subcommand("keys")]
 )
 
 
@@ -56,7 +58,7 @@ def _run(options: Command) -> int:
         complain("interrupted; the run folder is whole, go on with --resume")
         return EXIT_INTERRUPTED
     except ModuleNotFoundError as error:
-        complain(_missing(error.name or ""))
+        complain(how_to_install(error.name or ""))
         return EXIT_USER
     except (RobosacError, RobotError, SimError) as error:
         complain(str(error))
@@ -71,11 +73,3 @@ def _code(error: Exception) -> int:
         return error.code
     incomplete = isinstance(error, ChildDiedError | CheckpointError)
     return EXIT_INCOMPLETE if incomplete else EXIT_USER
-
-
-def _missing(module: str) -> str:
-    """Which extra brings a module that is not installed."""
-    extra = {"torch": "learn", "rich": "learn", "onnx": "learn", "safetensors": "learn"}.get(
-        module.split(".", maxsplit=1)[0], "sim"
-    )
-    return f"{module} is not installed; run: pip install 'robosac[{extra}]'"

@@ -146,7 +146,7 @@ def _run_processes(
             _runner(options, folder, config, endpoint, index) for index in range(config.runners)
         ]
         if options.fleet is not None:
-            from robosac.cli.fleet import FleetConfig
+            from robosac.cli.fleet_config import FleetConfig
 
             return {"fleet": FleetConfig(address=options.fleet, runners=runners).arguments()}
         return {f"runner-{one.seed[1]}": one.arguments() for one in runners}

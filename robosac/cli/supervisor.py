@@ -184,7 +184,7 @@ class Supervisor:
         match figures.pop("event", None):
             case "status":
                 self._show(figures)
-            case "resumed":
+            case "resumed" | "notice":
                 say(figures["text"])
             case "made":
                 self.made += figures["steps"]
