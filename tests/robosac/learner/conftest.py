@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from robosac.algorithms.config import SACConfig
+from robosac.learner import checkpoint
 from robosac.learner.learner import Learner
 from robosac.policy.contract import Contract, Golden
 from robosac.policy.export import PolicyTemplate
 from robosac.recipe import LearnerConfig, Recipe
+from robosac.replay import Chunk
 from robosac.tasks.observation import Term
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import nn
@@ -124,3 +127,28 @@ def draw_rows(toy: Contract) -> DrawRows:
         return rows
 
     return draw
+
+
+@pytest.fixture
+def lived(make_learner: MakeLearner, draw_rows: DrawRows) -> Learner:
+    """A learner after three updates."""
+    learner = make_learner()
+    learner.take(Chunk(robot="go2", run="a" * 32, first=0, rows=draw_rows(100)))
+    learner.snapshot()
+    for _ in range(3):
+        learner.update()
+    return learner
+
+
+@pytest.fixture
+def fresh(make_learner: MakeLearner, draw_rows: DrawRows) -> Learner:
+    """A new learner whose replay has been refilled."""
+    learner = make_learner()
+    learner.take(Chunk(robot="go2", run="a" * 32, first=0, rows=draw_rows(100)))
+    return learner
+
+
+@pytest.fixture
+def saved(lived: Learner, tmp_path: Path) -> Path:
+    """A checkpoint of the learner that has lived."""
+    return checkpoint.write(tmp_path / "checkpoint", checkpoint.freeze(lived))
