@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from robosac.cli.extras import how_to_install
-from robosac.cli.fleet_config import LOCAL, FleetConfig
+from robosac.cli.fleet_config import FleetConfig
 from robosac.errors import RobosacError
 from robosac.exit_codes import EXIT_DONE, EXIT_USER
 from robosac.lifeline import Lifeline, tell
 
 if TYPE_CHECKING:
-    from robosac.cli.cluster import Cluster, Placement
     from robosac.cli.runner_config import RunnerConfig
+    from robosac.fleet.cluster import Cluster, Placement
 
 _TURN_S = 0.25
 _LOST_S = 10.0
@@ -103,7 +103,7 @@ def run(config: FleetConfig) -> int:
     """Run the fleet to its end; returns the exit code, raises ConfigError."""
     lifeline = Lifeline()
     _prepare(config.address)
-    from robosac.cli.cluster import Cluster
+    from robosac.fleet.cluster import Cluster
 
     with Cluster(config.address, runners=len(config.runners)) as cluster:
         if lifeline.cut:
@@ -119,7 +119,7 @@ def _prepare(address: str) -> None:
     It tells nobody about its use, and lets nobody else into a cluster of our own.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if address == LOCAL:
+    if address == "local":
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 

@@ -9,15 +9,12 @@ import msgspec
 import robots
 from robosac.cli.runner_config import RunnerConfig
 
-LOCAL = "local"
-"""Address of a cluster of one machine that lives as long as the fleet."""
-
 
 class FleetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A Ray cluster, and the runners that it shall run."""
 
     address: str
-    """HOST:PORT, auto for the cluster of this machine, or LOCAL."""
+    """HOST:PORT, auto for the cluster of this machine, or local for one of the fleet's own."""
     runners: list[RunnerConfig]
     """Their paths are meant as they are on the node; the name of a robot is no path."""
 

@@ -18,10 +18,9 @@ import msgspec
 import ray
 from ray.exceptions import RayError
 
-from robosac.cli.fleet_config import LOCAL
-from robosac.cli.placed_runner import Outcome, PlacedRunner
 from robosac.errors import ConfigError
 from robosac.exit_codes import EXIT_INCOMPLETE, EXIT_USER
+from robosac.fleet.placed_runner import Outcome, PlacedRunner
 from robosac.lifeline import tell
 from robosac.wire.address import Address, is_loopback, parse_bind_address
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
     from robosac.cli.runner_config import RunnerConfig
 
+LOCAL = "local"
+"""Address of a cluster of this machine that lives as long as the connection."""
 CPUS = 0.25
 """What a runner takes of a node in Ray's books: it mostly waits for its learner."""
 _RESTARTS = 100
@@ -56,9 +57,9 @@ class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
 class RunnerActor(PlacedRunner):
     """What Ray places: a runner that can say where it is."""
 
-    def __init__(self, argument: str) -> None:
-        """Arrive on a node; `argument` is the RunnerConfig as JSON."""
-        super().__init__(argument)
+    def __init__(self, name: str, folder: str, arguments: list[str]) -> None:
+        """Arrive on a node."""
+        super().__init__(name, folder, arguments)
         self._arrival = uuid.uuid4().hex
 
     def whereabouts(self) -> Whereabouts:
@@ -87,7 +88,7 @@ class Placement:
             max_concurrency=3,
             scheduling_strategy="SPREAD",
         )(RunnerActor)
-        self._actor = placed.remote(msgspec.json.encode(config).decode())
+        self._actor = placed.remote(config.name, config.folder, config.arguments())
         self.end = self._actor.run.remote()
         """Ray's promise of the outcome."""
         self._known: Whereabouts | None = None

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from robosac.cli.runner_config import RunnerConfig
 from robosac.errors import StorageError
 from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_USER
 
@@ -38,15 +37,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlacedRunner:
-    """Runs `robosac.cli.runner` and starts it again when it was killed.
+    """Runs a process that behaves as `robosac.cli.runner` does, again when it was killed.
 
     The process ends in order when whoever holds this object dies: its standard input is a lifeline.
     Methods may be called from any thread.
     """
 
-    def __init__(self, argument: str) -> None:
-        """Plan a runner; `argument` is its RunnerConfig as JSON."""
-        self._config = RunnerConfig.from_argument(argument)
+    def __init__(self, name: str, folder: str, arguments: list[str]) -> None:
+        """Plan `python -m ARGUMENTS`; what it writes to its standard error goes to the folder."""
+        self._name, self._folder, self._arguments = name, Path(folder), arguments
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,14 +55,13 @@ class PlacedRunner:
 
     def run(self) -> Outcome:
         """Return when the runner has ended for good: done, stopped, wrong or killed too often."""
-        folder = Path(self._config.folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "runner.log").open("ab") as log:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / "runner.log").open("ab") as log:
                 return self._keep_going(log)
         except OSError as error:
-            message = str(StorageError.from_os(folder, error))
-            return Outcome(message=f"{self._config.name}: {message}", code=EXIT_USER)
+            message = str(StorageError.from_os(self._folder, error))
+            return Outcome(message=f"{self._name}: {message}", code=EXIT_USER)
 
     def stop(self) -> None:
         """Ask the runner to stop, and start no other; may be called any number of times."""
@@ -86,8 +84,8 @@ class PlacedRunner:
             if exit_code < 0:
                 how = f"was killed by signal {-exit_code}"
             if exit_code > 0 or self._too_often():
-                where = f"{self._config.folder}/runner.log on its node"
-                message = f"{self._config.name} {how}; see {where}, then go on with --resume"
+                where = f"{self._folder}/runner.log on its node"
+                message = f"{self._name} {how}; see {where}, then go on with --resume"
                 return Outcome(steps=steps, message=message, code=EXIT_INCOMPLETE)
             self.troubles.append(f"{how} and is started again")
             self._stopping.wait(_PAUSE_S)
@@ -99,7 +97,7 @@ class PlacedRunner:
             if self._stopping.is_set():
                 return None
             self._process = subprocess.Popen(  # noqa: S603 -- our own module
-                [sys.executable, "-m", *self._config.arguments()],
+                [sys.executable, "-m", *self._arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,0 +1,1 @@
+"""Runners spread over a Ray cluster."""
