@@ -1,26 +1,43 @@
-"""`robosac doctor`: what this machine can do, and what is wrong with a robot folder."""
+"""`robosac doctor`: what is wrong with an installation, a robot folder, or the way to a learner."""
 
 from __future__ import annotations
 
 import importlib.util
 import platform
 import sys
+from pathlib import Path
 
 import msgspec
 
 from robosac import __version__
 from robosac.cli.console import say
+from robosac.errors import ConfigError
 from robosac.exit_codes import EXIT_DONE, EXIT_USER
 
 
 class Doctor(msgspec.Struct, frozen=True, kw_only=True):
-    """Check the installation, or a robot's description and model with --robot."""
+    """Check the installation; a robot's description with --robot; a connection with --learner."""
 
     robot: str | None = None
     """Robot to check: a name, or a folder with robot.toml and model.xml."""
+    learner: str | None = None
+    """Learner to call, HOST:PORT; with --robot or --env, whether that one could work with it."""
+    keys: Path | None = None
+    """This robot's folder made by `robosac keys`."""
+    task: str = "walk"
+    """What the robot should learn from that learner."""
+    env: str | None = None
+    """Environment instead of a robot: a Gymnasium id (HalfCheetah-v5) or dm_control/walker-walk."""
 
     def execute(self) -> int:
         """Print what was found; exit code 2 when something is wrong."""
+        if self.learner is not None:
+            return _check_learner(self, self.learner)
+        for given, name in ((self.keys, "--keys"), (self.env, "--env")):
+            if given is not None:
+                raise ConfigError(
+                    f"{name} is about a connection; name its other end with --learner"
+                )
         return _check_machine() if self.robot is None else _check_robot(self.robot)
 
 
@@ -56,3 +73,16 @@ def _check_robot(name: str) -> int:
     say(f"{errors} errors, {sum(f.severity == 'warning' for f in findings)} warnings")
     sys.stdout.flush()
     return EXIT_USER if errors else EXIT_DONE
+
+
+def _check_learner(options: Doctor, learner: str) -> int:
+    from robosac.cli import doctor_learner, resolve
+    from robosac.wire.address import parse_address
+    from robosac.wire.keys import RobotKeys
+
+    address = parse_address(learner)
+    keys = None if options.keys is None else RobotKeys.load(options.keys)
+    if options.robot is None and options.env is None:
+        return doctor_learner.examine(address, keys, None)
+    with resolve.make(robot=options.robot, task=options.task, env=options.env) as place:
+        return doctor_learner.examine(address, keys, place.contract)

@@ -37,6 +37,8 @@ _OUTCOMES = {
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: Connection.FOREIGN,
 }
 
+_FINAL = (zmq.Event.HANDSHAKE_FAILED_AUTH, zmq.Event.HANDSHAKE_FAILED_PROTOCOL)
+
 
 class ConnectionMonitor:
     """Follows the connection of one robot's socket; poll() and then look at `state`.
@@ -74,6 +76,7 @@ class ConnectionMonitor:
         """Move on; a failure is kept until another one or a success follows."""
         if event in _OUTCOMES:
             self.state, self._shaking_hands = _OUTCOMES[event], False
+            self.given_up = event in _FINAL
             if value == _MECHANISM_MISMATCH:
                 self.state = Connection.ONE_SIDED_KEYS
         elif event == zmq.Event.CONNECTED:
@@ -82,9 +85,8 @@ class ConnectionMonitor:
             if self.state is Connection.CONNECTED:
                 self.state = Connection.CONNECTING
             elif self._shaking_hands:  # it spoke ZeroMQ, and was no peer for a robot
-                self.state = Connection.FOREIGN
+                self.state, self.given_up = Connection.FOREIGN, True
             self._shaking_hands = False
-            self.given_up = True  # until it says that it tries again
         elif event == zmq.Event.CONNECT_RETRIED:
             self.given_up = False
 
