@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import msgspec
 import ray
@@ -22,7 +23,7 @@ from robosac.errors import ConfigError
 from robosac.exit_codes import EXIT_INCOMPLETE, EXIT_USER
 from robosac.fleet.placed_runner import Outcome, PlacedRunner
 from robosac.lifeline import tell
-from robosac.wire.address import Address, is_loopback, parse_bind_address
+from robosac.wire.address import Address, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,7 +151,7 @@ class Placement:
             seen = len(known.troubles)
         elif known is not None:
             self.restarts += 1
-            yield f"goes on at {found.node}; it was at {known.node}"
+            yield f"is started by Ray again, at {found.node}; it was at {known.node}"
         self.restarts += len(found.troubles) - seen
         yield from found.troubles[seen:]
 
@@ -198,16 +199,8 @@ class Cluster:
     def reachable(self, endpoint: str) -> str:
         """Return the endpoint under which every node finds the learner; raises ConfigError."""
         own = ray.util.get_node_ip_address()
-        address = parse_bind_address(endpoint)
-        if address.is_any_host:
-            return Address(own, address.port).endpoint
-        others = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]} - {own}
-        if others and is_loopback(address):
-            raise ConfigError(
-                f"the learner listens on {address}, for this machine only; the cluster has nodes "
-                f"at {', '.join(sorted(others))}; let it listen there: --bind 0.0.0.0:5555 --keys"
-            )
-        return endpoint
+        nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        return reachable(endpoint, own=own, others=nodes - {own})
 
     def place(self, runner: RunnerConfig) -> Placement:
         """Hand a runner to Ray."""
@@ -253,6 +246,30 @@ class Cluster:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError, RayError) as error:
             raise ConfigError(f"{wrong} ({_first_line(error)})") from error
+
+
+def reachable(endpoint: str, *, own: str, others: set[str]) -> str:
+    """Return the endpoint of a learner as other machines must call it; raises ConfigError.
+
+    `own` is the address under which they know this machine.
+    """
+    parts = urlsplit(endpoint)
+    address = Address(parts.hostname or "", parts.port or 0)
+    if address.is_any_host:
+        return Address(own, address.port).endpoint
+    if others and _is_this_machine_only(address):
+        raise ConfigError(
+            f"the learner listens on {address}, for this machine only; the cluster has nodes at "
+            f"{', '.join(sorted(others))}; let it listen for them: --bind 0.0.0.0:5555 --keys DIR"
+        )
+    return endpoint
+
+
+def _is_this_machine_only(address: Address) -> bool:
+    try:
+        return is_loopback(address)
+    except ValueError:
+        return address.host == "localhost"
 
 
 def _probe(address: str) -> None:
