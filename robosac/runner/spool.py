@@ -33,6 +33,11 @@ _FOLDER = re.compile(r"(.+)\.([0-9a-f]{32})")
 _SEGMENT_BYTES = 4 * 2**20
 
 
+def folder_of(directory: Path, *, robot: str, run: str) -> Path:
+    """Return the folder of one run's spool inside `directory`."""
+    return directory / f"{robot}.{run}"
+
+
 class Spool(FolderWriter):
     """The transitions of one run that the learner has not acknowledged, oldest first.
 
@@ -62,7 +67,8 @@ class Spool(FolderWriter):
         self._limit = limit_bytes
         self._segment_bytes = min(_SEGMENT_BYTES, limit_bytes // 8)
         self._forgotten = 0
-        self._folder = LockedFolder(directory / f"{robot}.{run}")
+        self.path = folder_of(directory, robot=robot, run=run)
+        self._folder = LockedFolder(self.path)
         try:
             self._segments = self._load()
             self._bytes = sum(segment.size for segment in self._segments)

@@ -23,6 +23,7 @@ import zmq
 
 from robosac.errors import LockedError, PolicyError, StorageError, WireError
 from robosac.replay import RowLayout
+from robosac.runner import journal
 from robosac.runner.pipe import FramePipe
 from robosac.runner.policy_store import PolicyStore, declined
 from robosac.runner.spool import Spool
@@ -177,12 +178,21 @@ class Uplink:
                 except LockedError:
                     self._others_at_work = True
                 else:
-                    stream.made = stream.spool.end
+                    self._absorb(stream)
                     self._streams = {
                         **self._earlier(),
                         run: stream,
                         self._config.run: self._current,
                     }
+
+    def _absorb(self, stream: Stream) -> None:
+        """Take into its spool what the dead loop of a run left in memory; that was all of it."""
+        spool = stream.spool
+        rows = journal.read(spool.path, first=spool.end)
+        for start in range(0, len(rows), _RECORD_ROWS):
+            spool.append(rows[start : start + _RECORD_ROWS])
+        journal.remove(spool.path)
+        stream.made = spool.end
 
     def _earlier(self) -> dict[str, Stream]:
         return {run: stream for run, stream in self._streams.items() if run != self._config.run}
@@ -216,7 +226,7 @@ class Uplink:
                 (self._current.made,) = NUMBER.unpack(payload)
         self._spool(rows)
         if self._pipe.closed and self._current.made is None:
-            self._current.made = self._current.spool.end
+            self._absorb(self._current)
 
     def _spool(self, rows: list[bytes]) -> None:
         """Append what the spool does not have: a restarted uplink is sent some rows again."""

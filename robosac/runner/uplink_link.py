@@ -13,10 +13,13 @@ import msgspec
 
 from robosac.errors import PolicyError, WireError
 from robosac.policy.contract import encode
+from robosac.runner import journal
+from robosac.runner.journal import RowJournal
 from robosac.runner.link import Acting, Link
 from robosac.runner.pipe import FramePipe
 from robosac.runner.policy_check import PolicyChecker
 from robosac.runner.policy_store import PolicyFile
+from robosac.runner.spool import folder_of
 from robosac.runner.uplink import NUMBER, FromUplink, ToUplink, UplinkConfig
 
 if TYPE_CHECKING:
@@ -43,7 +46,8 @@ class UplinkLink(Link):
     """Starts the uplink process and talks to it through a pipe that never blocks.
 
     A row is kept here until the uplink has it in its spool, so that an uplink that dies can be
-    replaced by another, which is sent what the first one had not written.
+    replaced by another, which is sent what the first one had not written.  It is kept in a journal
+    in shared memory as well: when this process dies too, the next run of the robot finds it there.
     """
 
     def __init__(
@@ -79,6 +83,8 @@ class UplinkLink(Link):
             keys=None if keys is None else str(keys),
             spool_limit=spool_limit,
         )
+        self._spool_folder = folder_of(folder / "spool", robot=robot, run=run)
+        self._journal = RowJournal(self._spool_folder, contract.row_layout.width)
         self._recorded = 0
         self._unspooled: deque[bytes] = deque()
         self._made: int | None = None
@@ -114,6 +120,7 @@ class UplinkLink(Link):
         payload = NUMBER.pack(self._recorded) + row.tobytes()
         self._recorded += 1
         self._unspooled.append(payload)
+        self._write_journal()
         self._pipe.send(ToUplink.ROW, payload)
 
     def report(self, episode: Episode) -> None:
@@ -152,7 +159,7 @@ class UplinkLink(Link):
     def close(self) -> None:
         """Wait until the uplink has every row in its spool, and let it finish on its own.
 
-        May be called any number of times.  Raises WireError when rows could not be kept.
+        May be called any number of times.  Raises WireError when rows could not be written.
         """
         try:
             deadline = time.monotonic() + _CLOSE_S
@@ -160,6 +167,7 @@ class UplinkLink(Link):
                 self.pause()
             if self._unspooled:
                 raise self._give_up(f"uplink process has written nothing for {_CLOSE_S:g} s")
+            journal.remove(self._spool_folder)
         finally:
             self._checker.close()
             self._pipe.close()
@@ -169,8 +177,7 @@ class UplinkLink(Link):
         match kind:
             case FromUplink.SPOOLED:
                 (end,) = NUMBER.unpack(payload)
-                while self._unspooled and self._recorded - len(self._unspooled) < end:
-                    self._unspooled.popleft()
+                self._forget(end)
             case FromUplink.POLICY:
                 self._checker.put(msgspec.msgpack.decode(payload, type=PolicyFile))
             case FromUplink.BAD_POLICY:
@@ -185,6 +192,21 @@ class UplinkLink(Link):
                 raise WireError(f"learner refuses this robot: {payload.decode()}")
             case FromUplink.FAILED:
                 raise self._give_up(payload.decode())
+
+    def _forget(self, end: int) -> None:
+        """Let go of the rows below this sequence number; an uplink that writes is a good one."""
+        while self._unspooled and self._recorded - len(self._unspooled) < end:
+            self._unspooled.popleft()
+            self._deaths = 0
+        self._write_journal()
+
+    def _write_journal(self) -> None:
+        """Add what there is room for; only rows that are in the spool are overwritten."""
+        first = self._recorded - len(self._unspooled)
+        if self._journal.end < first:
+            self._journal.begin(first)
+        for number in range(self._journal.end, min(self._recorded, first + self._journal.capacity)):
+            self._journal.add(self._unspooled[number - first][NUMBER.size :])
 
     def _start(self) -> None:
         """Start a process on a new pipe.
@@ -223,10 +245,13 @@ class UplinkLink(Link):
             self._pipe.send(ToUplink.FINISH, NUMBER.pack(self._made))
 
     def _give_up(self, reason: str) -> WireError:
-        """Say why, and how many rows nobody has: there is no uplink left to wait for."""
-        lost = len(self._unspooled)
+        """Say why, and how many rows are in the journal only: no uplink is left to wait for."""
+        waiting = len(self._unspooled)
         self._unspooled.clear()
-        return WireError(f"{reason} ({lost} rows were not kept)")
+        return WireError(
+            f"{reason} ({waiting} rows wait in memory; they are delivered when this robot runs "
+            "again before its computer restarts)"
+        )
 
     def _wait_for_exit(self) -> None:
         try:

@@ -6,6 +6,8 @@ import hashlib
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ import zmq
 from robosac.errors import PolicyError, WireError
 from robosac.learner.inbox import Inbox
 from robosac.learner.service import PublishedPolicy, Service
+from robosac.policy.contract import encode as encode_contract
 from robosac.replay import SegmentLog
 from robosac.runner import uplink_link as uplink_link_module
 from robosac.runner.spool import Spool
@@ -188,7 +191,9 @@ def test_an_uplink_that_keeps_dying_ends_the_run(
     os.kill(uplink_pid(link), signal.SIGKILL)
     os.waitid(os.P_PID, uplink_pid(link), os.WEXITED | os.WNOWAIT)
     link.record(np.zeros(contract.row_layout.width, np.float32))
-    with pytest.raises(WireError, match=r"died 1 times, last with exit code -9.*1 rows were not"):
+    with pytest.raises(
+        WireError, match=r"died 1 times, last with exit code -9.*1 rows wait in memory"
+    ):
         until(link, lambda: False)
 
 
@@ -231,7 +236,7 @@ def test_rows_that_a_hanging_uplink_never_wrote_are_told_at_the_end(
     link.wait_until_ready()
     os.kill(uplink_pid(link), signal.SIGSTOP)
     record(link, contract, 0, 10)
-    with pytest.raises(WireError, match=r"written nothing for 0.3 s \(10 rows were not kept\)"):
+    with pytest.raises(WireError, match=r"written nothing for 0.3 s \(10 rows wait in memory"):
         link.close()
     os.kill(uplink_pid(link), signal.SIGCONT)
 
@@ -386,7 +391,7 @@ def test_a_full_disk_on_the_robot_is_told(
     link.wait_until_ready()
     limits = (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     resource.prlimit(uplink_pid(link), resource.RLIMIT_FSIZE, limits)
-    with pytest.raises(WireError, match=r"file size limit reached.*\(\d+ rows were not kept\)"):
+    with pytest.raises(WireError, match=r"file size limit reached.*\(\d+ rows wait in memory"):
         record(link, contract, 0, 100_000)
 
 
@@ -453,3 +458,57 @@ def test_a_real_robot_never_waits_for_credit(place: Place, contract: Contract) -
     link.wait_until_ready()
     until(link, lambda: len(place.service._sessions) == 1)  # noqa: SLF001 -- greeted
     assert link.credit is None
+
+
+DYING_LOOP = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from robosac.policy.contract import decode
+from robosac.runner.uplink_link import UplinkLink
+contract, where = decode(sys.argv[1].encode()), dict(robot=sys.argv[2], endpoint=sys.argv[3])
+link = UplinkLink(contract, **where, run="b" * 32, folder=Path(sys.argv[4]), paced=True,
+                  stopped=lambda: False)
+link.wait_until_ready()
+rows = [np.full(contract.row_layout.width, number, np.float32) for number in range(3050)]
+for row in rows[:50]:
+    link.record(row)
+while link._unspooled:
+    link.pause()
+os.kill(link._process.pid, signal.SIGSTOP)
+for row in rows[50:]:
+    link.record(row)
+os.kill(link._process.pid, signal.SIGKILL)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_loop_and_uplink_may_die_together(place: Place, contract: Contract) -> None:
+    """Rows that no uplink has read are in memory; the next run of the robot delivers them first."""
+    told = encode_contract(contract).decode()
+    command = [sys.executable, "-c", DYING_LOOP, told, ROBOT, place.endpoint, str(place.folder)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    link = place.link()
+    link.wait_until_ready()
+    record(link, contract, 5000, 10)
+    link.finish(10)
+    link.close()
+    place.service.close()
+    assert place.rows() == [*range(3050), *range(5000, 5010)]
+
+
+def test_an_uplink_may_be_killed_any_number_of_times(
+    place: Place, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as each one has written something."""
+    monkeypatch.setattr(uplink_link_module, "_RESTARTS", 1)
+    link = place.link()
+    link.wait_until_ready()
+    for number in range(3):
+        record(link, contract, 10 * number, 10)
+        until(link, lambda: not link._unspooled)  # noqa: SLF001 -- as above
+        os.kill(uplink_pid(link), signal.SIGKILL)
+    link.finish(30)
+    link.close()
+    place.service.close()
+    assert place.rows() == list(range(30))
