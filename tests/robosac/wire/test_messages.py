@@ -20,10 +20,18 @@ SHA256_FIELD = b"\xa6sha256\xd9\x40" + SHA256.encode()
 
 FROM_ROBOT: list[tuple[messages.FromRobot, bytes | None, bytes]] = [
     (
-        messages.Hello(robot="go2-0", run=RUN, runs={RUN: 0, OTHER: 7}, contract=b"{}"),
+        messages.Hello(
+            robot="go2-0",
+            run=RUN,
+            runs={RUN: messages.Held(0, 12), OTHER: messages.Held(7, 300)},
+            contract=b"{}",
+            paced=True,
+        ),
         None,
-        b"\x86\xa4type\xa5Hello\xa5robot\xa5go2-0%b\xa4runs\x82\xd9\x20%b\x00\xd9\x20%b\x07"
-        b"\xa8contract\xc4\x02{}\xa6schema\x01" % (RUN_FIELD, RUN.encode(), OTHER.encode()),
+        b"\x87\xa4type\xa5Hello\xa5robot\xa5go2-0%b"
+        b"\xa4runs\x82\xd9\x20%b\x92\x00\x0c\xd9\x20%b\x92\x07\xcd\x01\x2c"
+        b"\xa8contract\xc4\x02{}\xa5paced\xc3\xa6schema\x02"
+        % (RUN_FIELD, RUN.encode(), OTHER.encode()),
     ),
     (
         messages.Rows(run=RUN, first=300, oldest=299),
@@ -39,11 +47,21 @@ FROM_ROBOT: list[tuple[messages.FromRobot, bytes | None, bytes]] = [
         b"\xa4fell\xc3\xa9speed_mps\xcb\x3f\xd0\0\0\0\0\0\0"
         b"\xa7rewards\x81\xa1a\xcb\x3f\xf0\0\0\0\0\0\0" % RUN_FIELD,
     ),
-    (messages.Ping(policy=4), None, b"\x82\xa4type\xa4Ping\xa6policy\x04"),
     (
-        messages.Bye(run=RUN, made=2**33),
+        messages.Ping(policy=4, pending=300, dropped=2),
         None,
-        b"\x83\xa4type\xa3Bye%b\xa4made\xcf\0\0\0\x02\0\0\0\0" % RUN_FIELD,
+        b"\x84\xa4type\xa4Ping\xa6policy\x04\xa7pending\xcd\x01\x2c\xa7dropped\x02",
+    ),
+    (
+        messages.Declined(version=3, reason="jump"),
+        None,
+        b"\x83\xa4type\xa8Declined\xa7version\x03\xa6reason\xa4jump",
+    ),
+    (messages.Probe(), b"ballast", b"\x82\xa4type\xa5Probe\xa6schema\x02"),
+    (
+        messages.Bye(run=RUN, made=2**33, oldest=300),
+        None,
+        b"\x84\xa4type\xa3Bye%b\xa4made\xcf\0\0\0\x02\0\0\0\0\xa6oldest\xcd\x01\x2c" % RUN_FIELD,
     ),
 ]
 FROM_LEARNER: list[tuple[messages.FromLearner, bytes | None, bytes]] = [
@@ -70,14 +88,38 @@ FROM_LEARNER: list[tuple[messages.FromLearner, bytes | None, bytes]] = [
         None,
         b"\x83\xa4type\xa6Credit%b\xa6credit\xc0" % RUN_FIELD,
     ),
+    (messages.Enough(), None, b"\x81\xa4type\xa6Enough"),
     (
         messages.Policy(version=9, sha256=SHA256),
         b"onnx",
         b"\x83\xa4type\xa6Policy\xa7version\x09%b" % SHA256_FIELD,
     ),
-    (messages.Pong(), None, b"\x81\xa4type\xa4Pong"),
+    (messages.Pong(learning=False), None, b"\x82\xa4type\xa4Pong\xa8learning\xc2"),
     (messages.Farewell(run=RUN), None, b"\x82\xa4type\xa8Farewell%b" % RUN_FIELD),
+    (
+        messages.Status(
+            robosac="0.1.0",
+            contract=b"{}",
+            rows=5,
+            policy=2,
+            robots=["go2-0"],
+            wall_ns=2**60,
+            received=1000,
+        ),
+        None,
+        b"\x88\xa4type\xa6Status\xa7robosac\xa50.1.0%b\xa4rows\x05\xa6policy\x02%b"
+        % (
+            b"\xa8contract\xc4\x02{}",
+            b"\xa6robots\x91\xa5go2-0\xa7wall_ns\xcf\x10\0\0\0\0\0\0\0\xa8received\xcd\x03\xe8",
+        ),
+    ),
 ]
+HELLO = {"robot": "go2-0", "run": RUN, "runs": {}, "contract": b"{}", "schema": 2}
+EPISODE = {"type": "Episode", "run": RUN, "end": 1, "return_": 0.0, "length": 1}
+STATUS = msgspec.to_builtins(
+    messages.Status(robosac="0", contract=b"", rows=0, policy=0, robots=[], wall_ns=0, received=0),
+    builtin_types=(bytes,),
+)
 MALFORMED: dict[str, object] = {
     "nothing": None,
     "no type": {"policy": 0},
@@ -89,12 +131,30 @@ MALFORMED: dict[str, object] = {
     "a count beyond what a float holds": {"type": "Bye", "run": RUN, "made": 2**53 + 1},
     "text for a number": {"type": "Bye", "run": RUN, "made": "1"},
     "a missing field": {"type": "Bye", "run": RUN},
+    "a held span that is no pair": {"type": "Hello", **HELLO, "runs": {RUN: [0]}},
+    "a name that is too long": {"type": "Hello", **HELLO, "robot": "r" * 1001},
+    "too many runs": {
+        "type": "Hello",
+        **HELLO,
+        "runs": {f"{run:032x}": [0, 1] for run in range(1001)},
+    },
+    "a contract that is too long": {"type": "Hello", **HELLO, "contract": bytes(2**20 + 1)},
+    "a reason that is too long": {"type": "Declined", "version": 1, "reason": "r" * 1001},
+    "too many rewards": {**EPISODE, "rewards": {str(name): 0.0 for name in range(101)}},
+    "a reward whose name is too long": {**EPISODE, "rewards": {"r" * 1001: 0.0}},
+}
+MALFORMED_BY_A_LEARNER: dict[str, object] = {
+    "a reason that is too long": {"type": "Refused", "reason": "r" * 1001},
+    "a digest that is none": {"type": "Policy", "version": 1, "sha256": "ab"},
+    "a status of too many robots": {**STATUS, "robots": ["r"] * 1001},
+    "a status with a contract that is too long": {**STATUS, "contract": bytes(2**20 + 1)},
+    "a type of ours, the other direction": {"type": "Ping"},
 }
 
 
-def test_this_is_schema_1() -> None:
+def test_this_is_schema_2() -> None:
     """Whoever changes golden bytes below must raise the version that peers compare."""
-    assert messages.SCHEMA == 1
+    assert messages.SCHEMA == 2
 
 
 @pytest.mark.parametrize("case", FROM_ROBOT, ids=lambda case: type(case[0]).__name__)
@@ -128,8 +188,26 @@ def test_every_message_has_golden_bytes() -> None:
 @pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_messages_are_refused(content: object) -> None:
     """Types, names, bounds and unknown fields are checked before anything is done."""
-    with pytest.raises(WireError, match="expected schema 1"):
+    with pytest.raises(WireError, match="expected schema 2"):
         decode_from_robot([msgspec.msgpack.encode(content)])
+
+
+@pytest.mark.parametrize(
+    "content", MALFORMED_BY_A_LEARNER.values(), ids=MALFORMED_BY_A_LEARNER.keys()
+)
+def test_malformed_answers_are_refused(content: object) -> None:
+    """A robot trusts a learner no further than its messages are well-formed."""
+    with pytest.raises(WireError, match="expected schema 2"):
+        decode_from_learner([msgspec.msgpack.encode(content)])
+
+
+def test_what_the_malformed_are_made_from_is_well_formed() -> None:
+    """So that each of them is refused for the one thing that is wrong with it."""
+    decode_from_robot([msgspec.msgpack.encode({"type": "Hello", **HELLO})])
+    decode_from_robot([msgspec.msgpack.encode(EPISODE)])
+    decode_from_learner([msgspec.msgpack.encode(STATUS)])
+    runs = {f"{run:032x}": [0, 1] for run in range(1000)}
+    decode_from_robot([msgspec.msgpack.encode({"type": "Hello", **HELLO, "runs": runs})])
 
 
 def test_a_message_has_the_frames_of_its_kind() -> None:
@@ -152,8 +230,9 @@ def test_deep_nesting_is_refused() -> None:
 
 def test_a_greeting_of_another_version_is_recognised() -> None:
     """Its other fields may be anything: the answer names both versions."""
-    hello = {"type": "Hello", "schema": 2, "who": ["any", "thing"]}
-    assert foreign_schema([msgspec.msgpack.encode(hello)]) == 2
+    hello = {"type": "Hello", "schema": 1, "who": ["any", "thing"]}
+    assert foreign_schema([msgspec.msgpack.encode(hello)]) == 1
+    assert foreign_schema([msgspec.msgpack.encode(hello | {"type": "Probe"}), b"ballast"]) == 1
     assert foreign_schema([FROM_ROBOT[0][2]]) is None
     assert foreign_schema([msgspec.msgpack.encode(hello | {"type": "Bye"})]) is None
     assert foreign_schema([b"\xc1"]) is None
