@@ -21,13 +21,22 @@ class CreditBook:
         """Start with nothing granted."""
         self._granted: dict[Key, int] = {}
 
-    def share(self, allowed: int, *, rows: int, marks: Mapping[Key, int]) -> dict[Key, int]:
+    def share(
+        self,
+        allowed: int,
+        *,
+        rows: int,
+        marks: Mapping[Key, int],
+        made: Mapping[Key, int] | None = None,
+    ) -> dict[Key, int]:
         """Return the credit of every going run.
 
         `allowed` is how many rows there may be in all, `rows` how many there are, `marks` how many
-        every going run has made durable.  Runs that are not in `marks` are over and forgotten.
+        every going run has made durable, `made` how many it is known to have made, with the leave
+        of an earlier learner perhaps.  Runs that are not in `marks` are over and forgotten.
         """
-        granted = {key: max(mark, self._granted.get(key, 0)) for key, mark in marks.items()}
+        known = marks if made is None else made
+        granted = {key: max(known[key], self._granted.get(key, 0)) for key in marks}
         ahead = max(0, allowed - rows)
         free = ahead - sum(granted[key] - mark for key, mark in marks.items())
         fair = max(1, ahead // max(1, len(marks)))

@@ -15,8 +15,9 @@ import zmq
 
 from robosac import __version__
 from robosac.errors import PolicyError, WireError
+from robosac.learner.admission import read_contract
 from robosac.learner.credit import CreditBook
-from robosac.learner.sessions import Ledger, Session
+from robosac.learner.sessions import Ledger, Session, Sessions, make_room, printable
 from robosac.policy import contract as contracts
 from robosac.replay import Audit, Chunk, SegmentLog
 from robosac.replay.records import check_name
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _POLL_MS = 10
 _BURST = 256
+_BURST_BYTES = 8 * 2**20
+"""What is taken in before it is made durable and answered: messages, and bytes."""
+_SEQUENCE_MAX = 2**53
+_LOGGED = 200
 _EPISODES_KEPT = 100
+_TERMS_MAX = 100
+"""Reward terms that a run may have."""
 _AHEAD = 1024
 """Rows that all simulated robots together may have on their way when nothing else bounds them."""
 SILENCE_S = 10.0
@@ -76,10 +83,13 @@ class Service:
         self.steps = steps
         """Rows after which it is enough; None is never."""
         self._objection_to_name = objection_to_name
-        self._sessions: dict[bytes, Session] = {}
+        self._sessions = Sessions()
         self._credit = CreditBook()
         self._log: SegmentLog | None = None
         self._unsynced: list[tuple[Session, Chunk]] = []
+        self._leaving: list[tuple[Session, messages.Bye]] = []
+        self._terms: set[str] = set()
+        self._document = b""
         self._stop = threading.Event()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.contract: Contract | None = None
@@ -140,7 +150,7 @@ class Service:
     @property
     def present(self) -> int:
         """Robots that are connected and have not said goodbye."""
-        return sum(one.key not in self.ledger.made for one in list(self._sessions.values()))
+        return sum(one.key not in self.ledger.made for one in self._sessions)
 
     def audit(self) -> Audit:
         """Compare what is on disk with what the robots have made; after stop().
@@ -149,7 +159,10 @@ class Service:
         """
         if self._log is None:
             return self.found
-        return self._log.audit(self._log.marks | self.ledger.made)
+        made, marks = self.ledger.made, self._log.marks
+        return self._log.audit(
+            {key: max(made.get(key, 0), marks.get(key, 0)) for key in made.keys() | marks.keys()}
+        )
 
     def open_log(self, contract: Contract) -> None:
         """Take the run's contract, open the log and refill the inbox from it; raises StorageError.
@@ -157,7 +170,7 @@ class Service:
         Called by the service thread itself, or before start().
         """
         self._log = SegmentLog(self._folder, contract.row_layout)
-        self.contract = contract
+        self.contract, self._document = contract, contracts.encode(contract)
         for chunk in self._log.rows():
             self._hand_over(chunk)
         self.found = self._log.audit(self._log.marks)
@@ -180,14 +193,19 @@ class Service:
 
     def _turn(self) -> None:
         """Take in what has arrived, make it durable in one sync, then answer."""
+        taken = 0
         for _ in range(_BURST):
             try:
                 identity, user, frames = receive(self._socket)
             except zmq.Again:
                 break
             self._receive(identity, user, frames)
+            taken += sum(map(len, frames))
+            if taken > _BURST_BYTES:
+                break
         self._make_durable()
-        self._forget_silent()
+        self._part()
+        self._sessions.forget_silent(time.monotonic() - SILENCE_S)
         self._welcome()
         self._push_policy()
         self._push_credit()
@@ -215,7 +233,8 @@ class Service:
         """Count a malformed message, and log so few of them that no peer can fill the disk."""
         self.ledger.malformed += 1
         if self.ledger.malformed.bit_count() == 1:
-            _log.warning("message dropped (%d so far): %s", self.ledger.malformed, error)
+            reason = printable(str(error), _LOGGED)
+            _log.warning("message dropped (%d so far): %s", self.ledger.malformed, reason)
 
     def _hear(self, identity: bytes, message: messages.FromRobot, payload: bytes) -> None:
         """Handle a message of a robot that has been let in."""
@@ -229,13 +248,15 @@ class Service:
             case messages.Rows():
                 self._append(session, message, payload)
             case messages.Episode():
-                self.episodes.append(message)
+                self._note_episode(message)
             case messages.Bye():
-                self._part(session, message)
+                make_room((session.robot, message.run), self.ledger.made)
+                self._leaving.append((session, message))
             case messages.Declined():
-                account.declined += 1
-                account.reason = message.reason
-                _log.warning("%s declines a policy: %s", session.robot, message.reason)
+                account.note_refusal(message)
+                if account.declined.bit_count() == 1:
+                    count, reason = account.declined, account.reason
+                    _log.warning("%s declines %d policies: %s", session.robot, count, reason)
             case messages.Ping():
                 session.arrived = message.policy
                 account.note(message)
@@ -248,11 +269,7 @@ class Service:
         if reason is not None:
             self._send(identity, messages.Refused(reason=reason[:1000]))
             return
-        # A robot that has reconnected has another identity, and its old one will never speak again.
-        stale = [known for known, one in self._sessions.items() if one.run == hello.run]
-        for known in stale:
-            del self._sessions[known]
-        self._sessions[identity] = Session.greeted(identity, hello)
+        self._sessions.admit(Session.greeted(identity, user, hello))
         self.ledger.account(hello.robot).heard = time.monotonic()
         if (hello.robot, hello.run) not in self.ledger.made:
             self.ledger.parted -= {hello.robot}
@@ -265,7 +282,12 @@ class Service:
                 return reason
         try:
             check_name(hello.robot, hello.run)
-            contract = contracts.decode(hello.contract)
+            runs = 0 if self._log is None else len(self._log.marks)
+            full = self.ledger.objection(hello.robot, hello.run, runs=runs)
+            reason = full or self._sessions.objection(user, hello.robot)
+            if reason is not None:
+                return reason
+            contract = read_contract(hello.contract)
             if self.contract is None:
                 self.open_log(contract)
             else:
@@ -280,10 +302,10 @@ class Service:
         """Say how this learner is."""
         return messages.Status(
             robosac=__version__,
-            contract=b"" if self.contract is None else contracts.encode(self.contract),
+            contract=self._document,
             rows=self.ledger.rows,
             policy=0 if self.policy is None else self.policy.version,
-            robots=sorted({session.robot for session in self._sessions.values()}),
+            robots=sorted({session.robot for session in self._sessions}),
             wall_ns=time.time_ns(),
             received=received,
         )
@@ -293,7 +315,7 @@ class Service:
         policy, log = self.policy, self._log
         if policy is None or log is None:
             return
-        for session in list(self._sessions.values()):
+        for session in self._sessions:
             if not session.welcomed:
                 expected = {run: log.marks.get((session.robot, run), 0) for run in session.runs}
                 welcome = messages.Welcome(
@@ -308,6 +330,9 @@ class Service:
         width = self._log.layout.width
         rows = np.frombuffer(payload, np.float32).reshape(-1, width)
         chunk = Chunk(robot=session.robot, run=message.run, first=message.first, rows=rows)
+        if chunk.end > _SEQUENCE_MAX:
+            raise WireError(f"rows up to number {chunk.end}; expected at most {_SEQUENCE_MAX}")
+        make_room(chunk.key, self._log.marks)
         result = self._log.append(chunk, oldest=message.oldest)
         self.ledger.duplicates += result.duplicate
         self.ledger.skipped += result.skipped
@@ -332,9 +357,21 @@ class Service:
             self.ledger.account(chunk.robot).rows += len(chunk.rows)
             self._inbox.put(chunk)
 
-    def _part(self, session: Session, bye: messages.Bye) -> None:
-        """Let a run go when all its rows are durable; otherwise say again from where to send."""
-        self._make_durable()
+    def _note_episode(self, episode: messages.Episode) -> None:
+        """Keep an episode for display; raises WireError when its names are more than a task has."""
+        terms = self._terms | episode.rewards.keys()
+        if len(terms) > _TERMS_MAX:
+            raise WireError(f"{len(terms)} reward terms in this run; expected at most {_TERMS_MAX}")
+        self._terms = terms
+        self.episodes.append(episode)
+
+    def _part(self) -> None:
+        """Let runs go whose rows are all durable; of others say again from where to send."""
+        leaving, self._leaving = self._leaving, []
+        for session, bye in leaving:
+            self._let_go(session, bye)
+
+    def _let_go(self, session: Session, bye: messages.Bye) -> None:
         assert self._log is not None
         key = (session.robot, bye.run)
         expected = self._log.marks.get(key, 0)
@@ -343,25 +380,18 @@ class Service:
             return
         if key not in self.ledger.made:
             self.ledger.skipped += max(0, bye.made - expected)
-        self.ledger.made[key] = bye.made
+            self.ledger.made[key] = bye.made
         if bye.run == session.run:
             self.ledger.parted |= {session.robot}
         self._inbox.wake()
         self._send(session.identity, messages.Farewell(run=bye.run))
-
-    def _forget_silent(self) -> None:
-        """Forget robots that have gone without a word, so that credit is shared by the living."""
-        horizon = time.monotonic() - SILENCE_S
-        for identity, session in list(self._sessions.items()):
-            if session.heard < horizon:
-                del self._sessions[identity]
 
     def _push_policy(self) -> None:
         """Send the newest policy to every robot that has an older one and nothing on its way."""
         policy = self.policy
         if policy is None:
             return
-        for session in list(self._sessions.values()):
+        for session in self._sessions:
             busy = session.arrived != session.sent
             if session.welcomed and not busy and session.sent != policy.version:
                 push = messages.Policy(version=policy.version, sha256=policy.sha256)
@@ -389,7 +419,8 @@ class Service:
         owed = sum(session.owes(log_marks, self.ledger.made) for session in paced)
         allowed = min([*bounds, self.ledger.rows + _AHEAD]) - owed
         marks = {session.key: log_marks.get(session.key, 0) for session in paced}
-        return self._credit.share(allowed, rows=self.ledger.rows, marks=marks)
+        made = {session.key: session.has_made(log_marks) for session in paced}
+        return self._credit.share(allowed, rows=self.ledger.rows, marks=marks, made=made)
 
     def _push_enough(self) -> None:
         """Let the robots go when there are as many rows as were asked for."""
@@ -402,7 +433,7 @@ class Service:
         """Sessions of runs that are welcome and not over."""
         return [
             session
-            for session in self._sessions.values()
+            for session in self._sessions
             if session.welcomed and session.key not in self.ledger.made
         ]
 
@@ -417,6 +448,6 @@ class Service:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._sessions.pop(identity, None)
+            self._sessions.forget(identity)
             return False
         return True

@@ -6,12 +6,22 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+from robosac.errors import WireError
 
-    from robosac.wire.messages import Held, Hello, Ping
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Mapping
+
+    from robosac.wire.messages import Declined, Held, Hello, Ping
 
 Key = tuple[str, str]
+SESSIONS_MAX = 256
+"""Connections that are served at the same time."""
+ROBOTS_MAX = 1000
+"""Robots whose rows are counted apart, in the whole run."""
+RUNS_MAX = 20_000
+"""Runs of all robots together: what is known of each stays in memory and in every checkpoint."""
+_OF_ONE_ROBOT = 8
+"""Connections of one robot: its present run, and earlier ones that are still delivering."""
 
 
 @dataclass(slots=True)
@@ -19,6 +29,8 @@ class Session:
     """One connected robot."""
 
     identity: bytes
+    user: str | None
+    """Public key that it was let in with; None without keys."""
     robot: str
     run: str
     """The run it makes."""
@@ -38,14 +50,19 @@ class Session:
     told_enough: bool = False
 
     @classmethod
-    def greeted(cls, identity: bytes, hello: Hello) -> Session:
+    def greeted(cls, identity: bytes, user: str | None, hello: Hello) -> Session:
         """Begin with what a robot says of itself."""
-        return cls(identity, hello.robot, hello.run, dict(hello.runs), paced=hello.paced)
+        return cls(identity, user, hello.robot, hello.run, dict(hello.runs), paced=hello.paced)
 
     @property
     def key(self) -> Key:
         """What the sequence numbers of its own run are counted in."""
         return self.robot, self.run
+
+    def has_made(self, marks: Mapping[Key, int]) -> int:
+        """Rows of its own run that it is known to have made: durable, or in its spool at hello."""
+        held = self.runs.get(self.run)
+        return max(marks.get(self.key, 0), 0 if held is None else held.end)
 
     def owes(self, marks: Mapping[Key, int], made: Container[Key]) -> int:
         """Rows of earlier runs, not yet `made` known, that it has and the learner has not."""
@@ -54,6 +71,63 @@ class Session:
             for run, held in self.runs.items()
             if run != self.run and (self.robot, run) not in made
         )
+
+
+class Sessions:
+    """Everybody who is connected, as many as there may be; iterated by other threads as well."""
+
+    def __init__(self) -> None:
+        """Start with nobody."""
+        self._known: dict[bytes, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        """Iterate over those who are connected now, whoever comes or goes meanwhile."""
+        return iter(list(self._known.values()))
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._known)
+
+    def get(self, identity: bytes) -> Session | None:
+        """Return the session of a connection; None when it has to say hello first."""
+        return self._known.get(identity)
+
+    def objection(self, user: str | None, robot: str) -> str | None:
+        """Why nobody with this key may speak for a robot now; None is no objection."""
+        same = [one for one in self if one.robot == robot]
+        if any(one.user != user for one in same):
+            return (
+                f"robot {robot} is connected with another key; expected one robot of that name; "
+                "give one of them another name, or wait until the other has gone"
+            )
+        if not same and len(self) >= SESSIONS_MAX:
+            return f"{len(self)} robots are connected; expected at most {SESSIONS_MAX}; end some"
+        return None
+
+    def admit(self, session: Session) -> None:
+        """Let a robot in, in the place of its own earlier connections.
+
+        One that has reconnected has another identity, and its old one will never speak again; who
+        is forgotten by mistake is told to say hello.
+        """
+        same = sorted(
+            (one for one in self if one.robot == session.robot), key=lambda one: one.heard
+        )
+        others = [one for one in same if one.run != session.run]
+        stale = others[: max(0, len(others) + 1 - _OF_ONE_ROBOT)]
+        for one in [*stale, *(one for one in same if one.run == session.run)]:
+            self.forget(one.identity)
+        self._known[session.identity] = session
+
+    def forget(self, identity: bytes) -> None:
+        """Let go of a connection, if it is known."""
+        self._known.pop(identity, None)
+
+    def forget_silent(self, horizon: float) -> None:
+        """Let go of those who were last heard before this moment, monotonic, s."""
+        for session in self:
+            if session.heard < horizon:
+                self.forget(session.identity)
 
 
 @dataclass(slots=True)
@@ -79,6 +153,11 @@ class RobotAccount:
         """Take in what it says of itself."""
         self.pending, self.dropped, self.policy = ping.pending, ping.dropped, ping.policy
 
+    def note_refusal(self, declined: Declined) -> None:
+        """Count a policy that it does not run; the reason is for a terminal, on one line."""
+        self.declined += 1
+        self.reason = printable(declined.reason)
+
     def figures(self) -> dict[str, int | float | str | None]:
         """What the display and the report show."""
         silent_s = None if self.heard is None else round(time.monotonic() - self.heard, 1)
@@ -91,6 +170,17 @@ class RobotAccount:
             "policy": self.policy,
             "silent_s": silent_s,
         }
+
+
+def make_room(key: Key, known: Mapping[Key, int]) -> None:
+    """Raise WireError when there are too many runs to keep account of another one."""
+    if key not in known and len(known) >= RUNS_MAX:
+        raise WireError(f"run {key[1]} of {key[0]}; expected at most {RUNS_MAX} runs")
+
+
+def printable(text: str, most: int = 1000) -> str:
+    """Return what a peer says as one line that no terminal and no log takes for anything else."""
+    return "".join(one if one.isprintable() else " " for one in text[:most])
 
 
 @dataclass(slots=True)
@@ -117,3 +207,11 @@ class Ledger:
         if robot not in self.robots:
             self.robots = {**self.robots, robot: RobotAccount()}  # others may be iterating
         return self.robots[robot]
+
+    def objection(self, robot: str, run: str, *, runs: int) -> str | None:
+        """Why there is no room for a run of a robot; `runs` is how many have rows."""
+        if robot not in self.robots and len(self.robots) >= ROBOTS_MAX:
+            return f"this run has {len(self.robots)} robots; expected at most {ROBOTS_MAX}"
+        if max(runs, len(self.made)) >= RUNS_MAX and (robot, run) not in self.made:
+            return f"robots have been started {RUNS_MAX} times in this run; start a new one"
+        return None

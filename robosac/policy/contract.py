@@ -137,7 +137,7 @@ def decode(document: str | bytes) -> Contract:
         if schema != SCHEMA:
             raise PolicyError(f"policy contract has schema {schema}; this robosac reads {SCHEMA}")
         return msgspec.json.decode(document, type=Contract)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PolicyError(
             f"policy contract cannot be read ({error}); export the policy again"
         ) from None

@@ -1,24 +1,42 @@
-"""Small learners; the graph of their policies is exported once per shape, which takes seconds."""
+"""Small learners, services, and the robots that call them.
+
+The graph of a small learner's policies is exported once per shape, which takes seconds.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import contextlib
+import hashlib
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 import pytest
+import zmq
 
 from robosac.algorithms.config import SACConfig
+from robosac.errors import RobosacError
 from robosac.learner import checkpoint
+from robosac.learner.door import Door
+from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner
+from robosac.learner.options import LearnerOptions
+from robosac.learner.service import PublishedPolicy, Service
 from robosac.policy.contract import Contract, Golden
+from robosac.policy.contract import encode as encode_contract
 from robosac.policy.export import PolicyTemplate
 from robosac.recipe import LearnerConfig, Recipe
-from robosac.replay import Chunk
+from robosac.replay import Chunk, SegmentLog
 from robosac.tasks.observation import Term
+from robosac.wire import messages
+from robosac.wire.keys import RobotKeys
+from robosac.wire.messages import Held, decode_from_learner, encode
+from robosac.wire.sockets import connect_robot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,6 +44,9 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
+T = TypeVar("T", bound=messages.FromLearner)
+
+PATIENCE_S = 10.0
 SMALL = Recipe(
     name="small",
     learner=LearnerConfig(batch_size=32, learning_starts=0, capacity=10_000),
@@ -127,6 +148,191 @@ def draw_rows(toy: Contract) -> DrawRows:
         return rows
 
     return draw
+
+
+def policy(version: int, size: int = 100) -> PublishedPolicy:
+    """A file that nobody will run."""
+    file = b"%d" % version * size
+    return PublishedPolicy(version, hashlib.sha256(file).hexdigest(), file)
+
+
+class Robot:
+    """A DEALER that speaks for one run of one robot."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        contract: Contract,
+        name: str,
+        keys: RobotKeys | None = None,
+    ) -> None:
+        self.socket = connect_robot(context, endpoint, keys)
+        assert self.socket.poll(int(1000 * PATIENCE_S), zmq.POLLOUT)
+        self.run = uuid.uuid4().hex
+        self.name = name
+        self.paced = True
+        self.contract = contract
+        self.width = contract.row_layout.width
+        self.heard: list[tuple[messages.FromLearner, bytes]] = []
+
+    def say(self, message: messages.FromRobot, payload: bytes | None = None) -> None:
+        """Send a message."""
+        self.socket.send_multipart(encode(message, payload))
+
+    def hello(self, runs: dict[str, Held] | None = None) -> None:
+        """Introduce itself, with earlier runs if any."""
+        self.say(
+            messages.Hello(
+                robot=self.name,
+                run=self.run,
+                runs={self.run: Held(0, 0)} | (runs or {}),
+                contract=encode_contract(self.contract),
+                paced=self.paced,
+            )
+        )
+
+    def join(self, runs: dict[str, Held] | None = None) -> messages.Welcome:
+        """Introduce itself and wait to be welcomed."""
+        self.hello(runs)
+        return self.hear(messages.Welcome)
+
+    def rows(self, first: int, count: int) -> bytes:
+        """Rows that tell their sequence number."""
+        numbers = np.arange(first, first + count, dtype=np.float32)
+        return np.repeat(numbers[:, None], self.width, axis=1).tobytes()
+
+    def send_rows(self, first: int, count: int, *, oldest: int = 0, run: str = "") -> None:
+        """Send a chunk."""
+        message = messages.Rows(run=run or self.run, first=first, oldest=oldest)
+        self.say(message, self.rows(first, count))
+
+    def hear(self, kind: type[T]) -> T:
+        """Wait for the next message of this kind; others are noted in `heard`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if not self.socket.poll(100):
+                continue
+            message, payload = decode_from_learner(self.socket.recv_multipart())
+            self.heard.append((message, payload))
+            if isinstance(message, kind):
+                return message
+        pytest.fail(f"no {kind.__name__} within {PATIENCE_S:g} s")
+
+    def acknowledged(self, expected: int) -> None:
+        """Wait until rows below this number are durable."""
+        while self.hear(messages.Ack).expected < expected:
+            pass
+
+    def part(self, made: int, *, run: str = "", oldest: int = 0) -> None:
+        """Say goodbye for a run and wait for the answer."""
+        self.say(messages.Bye(run=run or self.run, made=made, oldest=oldest))
+        self.hear(messages.Farewell)
+
+    def synchronise(self) -> None:
+        """Wait until everything said so far has been read, and what it brought has been said.
+
+        The answers of one turn are sent before those of the next.
+        """
+        for _ in range(2):
+            self.say(messages.Ping())
+            self.hear(messages.Pong)
+
+    def told(self, kind: type[T]) -> list[T]:
+        """Return everything of a kind that it has heard."""
+        return [one for one, _ in self.heard if isinstance(one, kind)]
+
+
+class Place:
+    """A service with a policy, and the robots that a test connects."""
+
+    def __init__(
+        self,
+        folder: Path,
+        contract: Contract,
+        *,
+        keys: Path | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        self.folder, self.contract, self.keys = folder, contract, keys
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.door = Door(
+            LearnerOptions(folder="", keys=None if keys is None else f"{keys}/learner")
+        )
+        self.endpoint = self.door.endpoint
+        self.inbox = Inbox()
+        rule = {"objection_to_name": self.door.objection_to_name}
+        self.service = Service(self.door.socket, folder, self.inbox, **(rule | options))
+        self.publish(1)
+        self.robots: list[Robot] = []
+
+    def robot(
+        self, name: str = "small-0", *, contract: Contract | None = None, key: str | None = None
+    ) -> Robot:
+        """Connect another robot, with the key of a name."""
+        keys = None if key is None or self.keys is None else RobotKeys.load(self.keys / key)
+        robot = Robot(self.context, self.endpoint, contract or self.contract, name, keys)
+        self.robots.append(robot)
+        return robot
+
+    def publish(self, version: int) -> None:
+        """Let the robots have another policy."""
+        self.service.publish(policy(version))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for the service's thread."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        assert condition()
+
+    def taken(self) -> NDArray[np.float32]:
+        """First column of what the learner has got."""
+        return np.concatenate([np.empty(0), *(chunk.rows[:, 0] for chunk in self.inbox.take())])
+
+    def on_disk(self) -> dict[tuple[str, str], int]:
+        """Rows of every run after the service has closed its log; they must be contiguous."""
+        with SegmentLog(self.folder, self.contract.row_layout) as log:
+            sequences = log.sequences()
+        assert all(one.contiguous for one in sequences.values())
+        return {key: one.count for key, one in sequences.items()}
+
+    def close(self) -> None:
+        """End everything, in whatever state it is."""
+        with contextlib.suppress(RobosacError):  # some tests provoke it
+            self.service.close()
+        self.context.destroy(linger=0)
+        self.door.close()
+
+
+class MakePlace(Protocol):
+    """Makes services that end with the test; those of one folder must not be open together."""
+
+    def __call__(self, *, contract: Contract | None = None, **options: Any) -> Place:  # noqa: ANN401
+        """Return a service that has not been started."""
+
+
+@pytest.fixture
+def make_place(tmp_path: Path, contract: Contract) -> Iterator[MakePlace]:
+    """Return the maker of services, all with the same replay."""
+    places: list[Place] = []
+    here = contract
+
+    def make(*, contract: Contract | None = None, **options: Any) -> Place:  # noqa: ANN401
+        places.append(Place(tmp_path / "replay", contract or here, **options))
+        return places[-1]
+
+    yield make
+    for place in places:
+        place.close()
+
+
+@pytest.fixture
+def place(make_place: MakePlace) -> Place:
+    """A running service with an empty replay."""
+    place = make_place()
+    place.service.start()
+    return place
 
 
 @pytest.fixture

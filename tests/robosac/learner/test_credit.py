@@ -56,6 +56,21 @@ def test_more_runs_than_steps_take_turns() -> None:
     assert sorted(marks.values()) == [100, 100, 100]
 
 
+def test_what_was_made_with_the_leave_of_an_earlier_learner_is_granted() -> None:
+    """A's spool has 40 rows that are not here yet: B gets what they leave, A nothing new."""
+    book = CreditBook()
+    credit = book.share(100, rows=50, marks={A: 50, B: 0}, made={A: 90, B: 0})
+    assert credit == {A: 90, B: 10}
+    assert book.share(100, rows=90, marks={A: 90, B: 0}) == {A: 90, B: 10}
+
+
+def test_more_is_in_the_spools_than_was_asked_for() -> None:
+    """Nobody gets anything, and nothing is taken back."""
+    book = CreditBook()
+    credit = book.share(100, rows=50, marks={A: 50, B: 0}, made={A: 120, B: 3})
+    assert credit == {A: 120, B: 3}
+
+
 def test_nobody_is_going() -> None:
     """Before the first robot and after the last."""
     assert CreditBook().share(64, rows=0, marks={}) == {}

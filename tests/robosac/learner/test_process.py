@@ -13,6 +13,7 @@ import zmq
 
 from robosac.errors import LockedError, StorageError, WireError
 from robosac.learner import process as process_module
+from robosac.learner.options import LearnerOptions
 from robosac.learner.process import LearnerProcess
 from robosac.learner.service import Service
 from robosac.policy import OnnxPolicy
@@ -50,7 +51,7 @@ class FakeLifeline:
 
     def tell(self, **figures: object) -> None:
         """What would go to standard output."""
-        self.told.append(figures)
+        self.told.append(msgspec.json.decode(msgspec.json.encode(figures)))
 
     def stop(self) -> None:
         """Cut it."""
@@ -83,7 +84,7 @@ def folder(tmp_path: Path, make_learner: MakeLearner) -> RunFolder:
             task=None,
             env="toy",
             recipe=recipe,
-            steps=60,
+            steps=100,
             seed=0,
             pace="learner",
             runners=1,
@@ -100,12 +101,23 @@ def known(folder: RunFolder, toy: Contract) -> RunFolder:
     return folder
 
 
+def options(folder: RunFolder, port: int = 0) -> LearnerOptions:
+    """How the process is started."""
+    return LearnerOptions(folder=str(folder.path), bind=f"127.0.0.1:{port}")
+
+
 def make_rows(endpoint: str, toy: Contract, rows: np.ndarray[Any, np.dtype[np.float32]]) -> None:
     """Be a robot: deliver these rows as one run, as credit allows, and say goodbye."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket, run = connect_robot(context, endpoint), uuid.uuid4().hex
     assert socket.poll(int(1000 * PATIENCE_S), zmq.POLLOUT)
-    hello = messages.Hello(robot="toy-0", run=run, runs={run: 0}, contract=encode_contract(toy))
+    hello = messages.Hello(
+        robot="toy-0",
+        run=run,
+        runs={run: messages.Held(0, 0)},
+        contract=encode_contract(toy),
+        paced=True,
+    )
     socket.send_multipart(encode(hello))
     sent, durable = 0, 0
     deadline = time.monotonic() + PATIENCE_S
@@ -134,7 +146,7 @@ def test_a_run_and_its_continuation(
 ) -> None:
     """A robot's rows are learned from and reported; a second process goes on from the first."""
     for run, count in enumerate((60, 40)):
-        process = LearnerProcess(folder, port=0)
+        process = LearnerProcess(options(folder))
         endpoint = lifeline.heard("listening")[-1]["endpoint"]
         robot = threading.Thread(target=make_rows, args=(endpoint, toy, draw_rows(count, seed=run)))
         robot.start()
@@ -155,9 +167,31 @@ def test_a_run_and_its_continuation(
     SegmentLog(folder.replay, toy.row_layout).close()
 
 
+def test_robots_from_elsewhere_end_the_run_when_it_is_enough(
+    folder: RunFolder, lifeline: FakeLifeline, toy: Contract, draw_rows: DrawRows
+) -> None:
+    """One leaves early, which is not the end; the other makes up for it."""
+    folder.reopen(msgspec.structs.replace(folder.read_config(), runners=0))
+    process = LearnerProcess(options(folder))
+    endpoint = lifeline.heard("listening")[-1]["endpoint"]
+
+    def robots() -> None:
+        make_rows(endpoint, toy, draw_rows(60))
+        make_rows(endpoint, toy, draw_rows(40, seed=1))
+
+    others = threading.Thread(target=robots)
+    others.start()
+    process.run()
+    others.join()
+    (report,) = lifeline.heard("report")
+    assert (report["rows"], report["updates"]) == (100, 90)
+    assert report["robots"]["toy-0"]["rows"] == 100
+    assert report["robots"]["toy-0"]["pending"] == 0
+
+
 def test_without_any_robot_it_stops_when_asked(folder: RunFolder, lifeline: FakeLifeline) -> None:
     """Nothing has been learned and nothing is left behind but an address nobody called."""
-    process = LearnerProcess(folder, port=0)
+    process = LearnerProcess(options(folder))
     threading.Timer(0.1, lifeline.stop).start()
     process.run()
     assert [one["event"] for one in lifeline.told] == ["listening"]
@@ -168,7 +202,7 @@ def test_a_known_run_without_robots_stops_when_asked(
     known: RunFolder, lifeline: FakeLifeline
 ) -> None:
     """It is ready before anybody calls, and leaves a whole folder."""
-    process = LearnerProcess(known, port=0)
+    process = LearnerProcess(options(known))
     threading.Timer(0.5, lifeline.stop).start()
     process.run()
     assert lifeline.heard("report")[0]["rows"] == 0
@@ -179,7 +213,7 @@ def test_a_parent_that_is_gone_before_the_start_is_the_end(
     known: RunFolder, lifeline: FakeLifeline, toy: Contract
 ) -> None:
     """Somebody else may already be going on with the folder: it is not even opened."""
-    process = LearnerProcess(known, port=0)
+    process = LearnerProcess(options(known))
     lifeline.stop()
     with SegmentLog(known.replay, toy.row_layout):
         process.run()
@@ -190,17 +224,17 @@ def test_a_replay_in_other_hands_is_told(
     known: RunFolder, lifeline: FakeLifeline, toy: Contract
 ) -> None:
     """And everything that was begun is ended: no socket is left to wait for."""
-    process = LearnerProcess(known, port=0)
+    process = LearnerProcess(options(known))
     with SegmentLog(known.replay, toy.row_layout), pytest.raises(LockedError):
         process.run()
 
 
 def test_a_busy_port_is_told(folder: RunFolder, lifeline: FakeLifeline) -> None:
     """Before anything else is done."""
-    process = LearnerProcess(folder, port=0)
+    process = LearnerProcess(options(folder))
     port = int(lifeline.heard("listening")[0]["endpoint"].rpartition(":")[2])
-    with pytest.raises(WireError, match=f"port {port} cannot be used"):
-        LearnerProcess(folder, port=port)
+    with pytest.raises(WireError, match=f"port {port} of 127.0.0.1 cannot be used"):
+        LearnerProcess(options(folder, port))
     lifeline.stop()
     process.run()
 
@@ -217,7 +251,7 @@ def test_a_bug_in_the_service_ends_the_process(
 
     monkeypatch.setattr(Service, "_turn", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        LearnerProcess(known, port=0).run()
+        LearnerProcess(options(known)).run()
     assert not lifeline.heard("report")
 
 
@@ -233,7 +267,7 @@ def test_a_place_that_cannot_be_written_ends_the_process_with_its_name(
         target.write_text("in the way")
     else:
         (target / "in the way").mkdir(parents=True)
-    process = LearnerProcess(known, port=0)
+    process = LearnerProcess(options(known))
     threading.Timer(1.0, lifeline.stop).start()
     with pytest.raises(StorageError, match=r"got .*expected .*;"):
         process.run()
