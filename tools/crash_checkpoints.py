@@ -55,6 +55,8 @@ ROWS = 16
 ROBOT, RUN = "small", "c" * 32
 RECENT = 15
 """Writes whose median duration is how long the next may take; a kill comes within that time."""
+AMONG_FILES = 0.8
+"""Share of the kills that wait until the first file is there."""
 
 
 def build() -> Learner:
@@ -208,8 +210,7 @@ class Torture:
             while writes and (word := hear(said)):
                 self._note(word)
                 writes -= word["event"] == "begin"
-            # Not a moment to wait for: it is the moment of the crash.
-            time.sleep(self.rng.uniform(0, median(self.seconds[-RECENT:])))
+            self._let_write()
             os.kill(child, signal.SIGKILL)
             while word := hear(said):
                 self._note(word)
@@ -226,6 +227,16 @@ class Torture:
         self.newest += got["digest"] == self.begun
         self.strangers += got["actions"] != self.policies.get(got["digest"])
         self.expected = {got["digest"]}
+
+    def _let_write(self) -> None:
+        """Wait for a random moment of the write that has begun."""
+        typical_s = median(self.seconds[-RECENT:])
+        if self.rng.random() < AMONG_FILES:
+            until = time.monotonic() + typical_s
+            while time.monotonic() < until and not any(self.folder.glob("checkpoint/.check*")):
+                pass
+            typical_s /= 3
+        time.sleep(self.rng.uniform(0, typical_s))
 
     def _note(self, word: dict[str, Any]) -> None:
         if word["event"] == "begin":
