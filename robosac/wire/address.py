@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
@@ -82,6 +83,8 @@ def _parse(text: str) -> Address:
 
 def _resolve(host: str) -> str:
     """First IP address of a name, IPv4 before IPv6; an IP address is its own."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host))
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

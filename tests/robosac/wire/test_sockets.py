@@ -9,13 +9,14 @@ import pytest
 import zmq
 
 from robosac.errors import WireError
-from robosac.wire.messages import LEARNER_FRAME_MAX, ROBOT_FRAME_MAX
-from robosac.wire.sockets import bind_learner, connect_robot
+from robosac.wire.messages import LEARNER_FRAME_MAX, ROBOT_FRAME_MAX, decode_from_robot
+from robosac.wire.sockets import bind_learner, connect_robot, receive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from robosac.wire.sockets import Context, Socket
+    from tests.robosac.wire.conftest import KeyFolders
 
 WAIT_MS = 5000
 
@@ -102,9 +103,91 @@ def test_an_oversized_frame_ends_the_connection_not_the_learner(ends: Ends) -> N
     assert learner.recv_multipart()[1:] == [b"ping"]
 
 
-def test_a_learner_listens_on_loopback_only(ends: Ends) -> None:
+def test_a_learner_listens_on_loopback_by_default(ends: Ends) -> None:
     """Nobody else on the network may send rows as long as there are no keys."""
     assert ends.endpoint.startswith("tcp://127.0.0.1:")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "*", "[::]"])  # noqa: S104 -- refused, not bound
+def test_without_keys_a_learner_does_not_listen_to_the_network(ends: Ends, host: str) -> None:
+    """Unless the user has written that it may."""
+    with pytest.raises(WireError, match=r"no keys; expected --keys .*or --insecure"):
+        bind_learner(ends.context, f"{host}:0")
+
+
+@pytest.mark.parametrize(
+    ("host", "endpoint"),
+    [("0.0.0.0", "tcp://0.0.0.0:"), ("*", "tcp://0.0.0.0:")],  # noqa: S104
+)
+def test_insecure_is_the_users_word(ends: Ends, host: str, endpoint: str) -> None:
+    """Then every address will do."""
+    learner, where = bind_learner(ends.context, f"{host}:0", insecure=True)
+    assert where.startswith(endpoint)
+    learner.close()
+
+
+def test_with_keys_a_learner_listens_to_the_network(ends: Ends, key_folders: KeyFolders) -> None:
+    """The lock and the fence around it are options that are read back."""
+    learner, where = bind_learner(ends.context, "*:0", keys=key_folders.learner)
+    assert where.startswith("tcp://0.0.0.0:")
+    assert learner.getsockopt(zmq.CURVE_SERVER) == 1
+    assert learner.getsockopt(zmq.ZAP_DOMAIN) == b"robosac"
+    assert learner.getsockopt(zmq.ZAP_ENFORCE_DOMAIN) == 1
+    learner.close()
+
+
+def test_a_robot_with_keys_talks_to_its_learner_only(ends: Ends, key_folders: KeyFolders) -> None:
+    """One without keys gets nothing from it."""
+    robot = connect_robot(ends.context, ends.endpoint, key_folders.robot("pup-1"))
+    assert robot.getsockopt(zmq.MECHANISM) == zmq.CURVE
+    assert not robot.poll(50, zmq.POLLOUT)
+    robot.close()
+
+
+def test_ipv6_loopback_passes_messages(ends: Ends) -> None:
+    """An address in brackets is reached as any other."""
+    try:
+        learner, endpoint = bind_learner(ends.context, "[::1]:0")
+    except WireError:
+        pytest.skip("no IPv6 on this machine")
+    robot = connect_robot(ends.context, endpoint)
+    assert robot.poll(WAIT_MS, zmq.POLLOUT)
+    robot.send(b"ping")
+    assert learner.poll(WAIT_MS)
+    assert receive(learner)[2] == [b"ping"]
+    robot.close()
+    learner.close()
+
+
+def test_receive_does_not_wait(ends: Ends) -> None:
+    """The learner has other things to do."""
+    with pytest.raises(zmq.Again):
+        receive(ends.learner)
+
+
+def test_receive_tells_who_and_what(ends: Ends) -> None:
+    """Without keys nobody has a name."""
+    ends.robot().send_multipart([b"head", b"rows"])
+    assert ends.learner.poll(WAIT_MS)
+    identity, user, frames = receive(ends.learner)
+    assert (user, frames) == (None, [b"head", b"rows"])
+    ends.learner.send_multipart([identity, b"ack"])
+    assert ends.robots[0].poll(WAIT_MS)
+    assert ends.robots[0].recv_multipart() == [b"ack"]
+
+
+def test_receive_keeps_as_much_of_a_message_as_shows_that_it_is_too_long(ends: Ends) -> None:
+    """Ten thousand frames take no more memory than three, and the next message is whole."""
+    robot = ends.robot()
+    robot.send_multipart([b"x"] * 10_000)
+    robot.send(b"ping")
+    received: list[list[bytes]] = []
+    while len(received) < 2:
+        assert ends.learner.poll(WAIT_MS)
+        received.append(receive(ends.learner)[2])
+    assert received == [[b"x"] * 3, [b"ping"]]
+    with pytest.raises(WireError, match="message of 3 frames"):
+        decode_from_robot(received[0])
 
 
 def test_a_busy_port_is_told_in_one_line(ends: Ends) -> None:
