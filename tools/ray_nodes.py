@@ -3,8 +3,9 @@
     python tools/ray_nodes.py --runners 8 --steps 3000
 
 Both nodes are on this machine and see the same run folder.  Everything on the second one, raylet,
-workers, runners and uplinks, gets SIGKILL at once.  The run must end by itself, and the replay on
-disk must hold every sequence number of every run once.
+workers, runners and uplinks, gets SIGKILL at once; with --only-ray runners and uplinks do not, and
+have to end in order because nobody holds them any more.  The run must end by itself, and the replay
+on disk must hold every sequence number of every run once.
 """
 
 from __future__ import annotations
@@ -89,8 +90,10 @@ def wait(what: str, condition: Any, run: subprocess.Popen[str]) -> None:  # noqa
     """Wait for something in the run folder."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        if run.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"the run ended, or {PATIENCE_S:g} s passed, before {what}")
+        if run.poll() is not None:
+            raise SystemExit(f"the run ended with exit code {run.returncode} before {what}")
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{PATIENCE_S:g} s passed before {what}")
         time.sleep(0.02)
 
 
@@ -116,9 +119,11 @@ class Nodes:
         commands = below(self._raylet()).values()
         return [json.loads(one[3])["name"] for one in commands if role(one) == "runner"]
 
-    def kill_second(self) -> Counter[str]:
-        """SIGKILL everything on the second node; returns how many of each role there were."""
+    def kill_second(self, *, only_ray: bool) -> Counter[str]:
+        """SIGKILL what runs on the second node; returns how many of each role there were."""
         tree = below(self._raylet())
+        if only_ray:
+            tree = {pid: command for pid, command in tree.items() if role(command) == "ray"}
         for pid in tree:
             os.kill(pid, signal.SIGKILL)
         return Counter(role(command) for command in tree.values())
@@ -150,7 +155,7 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
             run,
         )
         hit = nodes.runners_on_second()
-        killed = nodes.kill_second()
+        killed = nodes.kill_second(only_ray=options.only_ray)
         killed_at = time.monotonic()
         before = list(chunks(replay))
         old = {one for _, one, _ in before}
@@ -215,6 +220,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runners", type=int, default=8)
     parser.add_argument("--kill-at", type=int, help="rows on disk; default: a third of the steps")
     parser.add_argument("--quick", action="store_true", help="Ray notices a dead node sooner")
+    parser.add_argument("--only-ray", action="store_true", help="runners and uplinks are spared")
     parser.add_argument("--out", type=Path, default=RESULTS / "ray-nodes.json")
     options = parser.parse_args()
     options.kill_at = options.kill_at or options.steps // 3

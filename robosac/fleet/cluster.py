@@ -23,7 +23,7 @@ from robosac.errors import ConfigError
 from robosac.exit_codes import EXIT_INCOMPLETE, EXIT_USER
 from robosac.fleet.placed_runner import Outcome, PlacedRunner
 from robosac.lifeline import tell
-from robosac.wire.address import Address, is_loopback
+from robosac.wire.address import PORT_MAX, Address, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -275,11 +275,11 @@ def _is_this_machine_only(address: Address) -> bool:
 def _probe(address: str) -> None:
     """See that somebody answers: Ray itself would try for a minute, and then end the process."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
+    if not host or "/" in host or not port.isdecimal() or int(port) > PORT_MAX:
         raise ConfigError(f"--fleet is {address}; expected local, auto, or HOST:PORT of Ray")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _PROBE_S).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigError(
             f"nobody answers at {address} ({_first_line(error)}); expected the head of a Ray "
             "cluster; start one there with `ray start --head`, or use --fleet local"
