@@ -13,6 +13,7 @@ from robosac.algorithms.sac import SAC, Batch
 from robosac.policy.contract import with_training
 from robosac.policy.export import PolicyTemplate
 from robosac.replay import ReplayMemory
+from robosac.replay.layout import EXACT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class Learner:
         self.owed = 0.0
         """Updates that experience has paid for and that have not been made."""
         self.not_finite = 0
-        """Rows refused because a number in them was not finite."""
+        """Rows refused because a number in them was not finite, or none of a flag or a version."""
         self.metrics: dict[str, Tensor] = {}
         """Newest value of every metric, as tensors: nothing is computed before they are read."""
         self.episodes = self.falls = 0
@@ -126,15 +127,24 @@ class Learner:
     def ingest(self, rows: FloatArray) -> None:
         """Take in packed transitions (n, width) and owe updates for those after learning_starts."""
         config = self.recipe.learner
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            self.not_finite += int((~finite).sum())
-            rows = rows[finite]
+        sound = self._sound(rows)
+        if not sound.all():
+            self.not_finite += int((~sound).sum())
+            rows = rows[sound]
         before = self.env_steps
         self.memory.extend(rows)
         self._account(rows)
         paid = max(0, self.env_steps - max(before, config.learning_starts))
         self.owed = min(self.owed + config.utd * paid, config.catch_up)
+
+    def _sound(self, rows: FloatArray) -> NDArray[np.bool_]:
+        """Which rows can be learned from (n,): a single one of the others may spoil everything."""
+        fields = self.layout.view(rows)
+        sound = np.isfinite(rows).all(axis=1)
+        for flag in (fields.terminated, fields.truncated):
+            sound &= (flag == 0) | (flag == 1)
+        sound &= (fields.policy_version >= 0) & (fields.policy_version < EXACT)
+        return sound
 
     def _account(self, rows: FloatArray) -> None:
         """Count what only the rows know: episodes, falls, and which policy acted."""

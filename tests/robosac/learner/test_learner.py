@@ -281,6 +281,30 @@ def test_rows_that_are_not_finite_stay_out(
     assert (learner.not_finite, learner.env_steps) == (6, 45)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("terminated", 3e38),
+        ("terminated", 0.5),
+        ("truncated", -1.0),
+        ("policy_version", -1.0),
+        ("policy_version", 2.0**24),
+        ("policy_version", 1e30),
+    ],
+)
+def test_rows_with_flags_and_versions_that_are_none_stay_out(
+    make_learner: MakeLearner, draw_rows: DrawRows, field: str, value: float
+) -> None:
+    """Two of them would overflow a sum; one version would be above what robots can record."""
+    learner = make_learner()
+    rows = draw_rows(20)
+    rows[3:5, learner.layout.slice(field)] = value
+    learner.ingest(rows)
+    assert (learner.not_finite, learner.env_steps, learner.falls, learner.episodes) == (2, 18, 0, 0)
+    learner.settle(owed=0.0, env_steps=0)
+    assert learner.version == 0
+
+
 def test_rows_of_another_width_or_type_are_refused(
     make_learner: MakeLearner, draw_rows: DrawRows
 ) -> None:
