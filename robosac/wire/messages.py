@@ -34,6 +34,7 @@ T = TypeVar("T")
 _Run = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Schema = Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)]
 _Text = Annotated[str, msgspec.Meta(max_length=1000)]
 _Document = Annotated[bytes, msgspec.Meta(max_length=2**20)]
 
@@ -63,7 +64,7 @@ class Hello(_Message):
     """JSON of the contract this robot and task would write."""
     paced: bool = False
     """Whether it waits for credit, as a simulated robot does; a real one never waits."""
-    schema: int = SCHEMA
+    schema: _Schema = SCHEMA
 
 
 class Rows(_Message):
@@ -120,7 +121,7 @@ class Bye(_Message):
 class Probe(_Message):
     """Anybody: how are you?  The next frame is ballast, whose size the answer repeats."""
 
-    schema: int = SCHEMA
+    schema: _Schema = SCHEMA
 
 
 class Welcome(_Message):

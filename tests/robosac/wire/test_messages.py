@@ -142,6 +142,8 @@ MALFORMED: dict[str, object] = {
     "a reason that is too long": {"type": "Declined", "version": 1, "reason": "r" * 1001},
     "too many rewards": {**EPISODE, "rewards": {str(name): 0.0 for name in range(101)}},
     "a reward whose name is too long": {**EPISODE, "rewards": {"r" * 1001: 0.0}},
+    "a greeting of another version": {"type": "Hello", **HELLO, "schema": 3},
+    "a probe of another version": {"type": "Probe", "schema": 1},
 }
 MALFORMED_BY_A_LEARNER: dict[str, object] = {
     "a reason that is too long": {"type": "Refused", "reason": "r" * 1001},
