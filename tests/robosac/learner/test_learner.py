@@ -337,6 +337,22 @@ def test_lag_is_the_age_of_the_acting_policy(
     assert list(learner.lags) == [0, 1, 2, 3, 1]
 
 
+def test_lag_speaks_of_the_newest_rows_and_versions(
+    make_learner: MakeLearner, draw_rows: DrawRows
+) -> None:
+    """Ten thousand of each, so that a run of any length needs no more memory."""
+    learner = make_learner()
+    learner.snapshot()
+    learner.ingest(draw_rows(12_000, policy_version=1))
+    assert learner.lags == list(range(2_000, 12_000))
+    for _ in range(10_000):
+        learner.snapshot()
+    assert list(learner.published) == list(range(2, 10_002))
+    assert learner.policies == 10_001
+    learner.ingest(draw_rows(2, policy_version=np.array([1, 2])))
+    assert learner.lags == [1], "version 1 is forgotten"
+
+
 # -- policies ---------------------------------------------------------------------------------
 
 
