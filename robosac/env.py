@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
+from robosac.lateness import Lateness
 from robosac.tasks.motion import planar_velocity
 from robosac.tasks.observation import Observer
 from robosac.tasks.task import Tick
@@ -33,7 +34,7 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
     (s), "rewards", "motion" and "forward_mps" (speed over the step, m/s).
 
     A step is one control period on an absolute grid; periods that are over before they began are
-    skipped and counted in `overruns`.
+    skipped and counted in `overruns`, and `lateness` tells how late every tick was.
     """
 
     def __init__(self, robot: Robot, task: Task) -> None:
@@ -52,6 +53,7 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         self._deadline_ns = self._looked_ns = 0
         self._tick: Tick | None = None
         self.overruns = 0
+        self.lateness = Lateness()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -90,6 +92,7 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         if before is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         applied = self.robot.write(JointCommand.towards(self._target(action), self.robot.spec))
+        self.lateness.act.add(self.robot.now() - self._looked_ns)
         self._wait()
         executed = np.clip((applied.position - self._stance) / self._scale, -1, 1)
         tick = self._tick = self._look(executed, before)
@@ -147,13 +150,14 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
 
     def _wait(self) -> None:
         """Wait for the next tick of the grid; periods already over are skipped and counted."""
-        self._deadline_ns += self._period_ns
-        late_ns = self.robot.now() - self._deadline_ns
+        due_ns = self._deadline_ns = self._deadline_ns + self._period_ns
+        late_ns = self.robot.now() - due_ns
         if late_ns > 0:
             skipped = -(-late_ns // self._period_ns)
             self.overruns += skipped
             self._deadline_ns += skipped * self._period_ns
         self.robot.wait_until(self._deadline_ns)
+        self.lateness.wake.add(self.robot.now() - due_ns)
 
     def _look(self, action: FloatArray, before: Tick | None = None) -> Tick:
         """Read what the step has led to; its length is the time since the last look.

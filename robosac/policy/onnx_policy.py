@@ -13,6 +13,8 @@ from robosac.policy.contract import METADATA_KEY, Contract, check, decode
 from robosac.policy.file import split
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnxruntime
     from numpy.typing import NDArray
 
@@ -80,6 +82,12 @@ class OnnxPolicy:
         self._inputs["noise"][0] = 0.0 if noise is None else noise
         action: FloatArray = self._session.run(["action"], self._inputs)[0][0]
         return action
+
+    def actions(self, obs: Sequence[FloatArray]) -> FloatArray:
+        """Deterministic actions (n, A) for observations (O,); while another thread is in act()."""
+        noise = np.zeros((1, self.contract.action_size), np.float32)
+        inputs = ({"obs": np.array([one], np.float32), "noise": noise} for one in obs)
+        return np.array([self._session.run(["action"], one)[0][0] for one in inputs])
 
     def _bind(self, source: str) -> dict[str, FloatArray]:
         """Preallocate the inputs; inputs and output must be the contract's, in float32."""

@@ -68,14 +68,14 @@ class RowJournal:
         _END.pack_into(self._memory, _END_AT, self.end)
 
 
-def read(spool: Path, *, first: int) -> FloatArray:
+def read(spool: Path, *, first: int) -> tuple[int, FloatArray]:
     """Return the rows (n, width) from this sequence number on that the journal of a spool has.
 
-    None are returned unless they begin with that very row, or when there is no journal.
-    Raises StorageError.
+    Before them comes the number of the first, a later one when those before were overwritten: they
+    are durable, or were given up.  There are none without a journal.  Raises StorageError.
     """
     path = _path(spool)
-    nothing = np.empty((0, 1), np.float32)
+    nothing = first, np.empty((0, 1), np.float32)
     with reported(path):
         if not path.exists():
             return nothing
@@ -84,11 +84,12 @@ def read(spool: Path, *, first: int) -> FloatArray:
     if len(content) != _SIZE or not row_bytes:
         return nothing  # its writer was killed while making it
     capacity = (_SIZE - _HEADER.size) // row_bytes
-    if not max(begun, end - capacity) <= first < end:
+    first = max(begun, end - capacity, first)
+    if first >= end:
         return nothing
     ring = np.frombuffer(content, np.float32, capacity * row_bytes // 4, _HEADER.size)
     rows: FloatArray = ring.reshape(capacity, -1)[np.arange(first, end) % capacity]
-    return rows
+    return first, rows
 
 
 def remove(spool: Path) -> None:

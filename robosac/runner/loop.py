@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,8 @@ class Loop:
             if ended:
                 self._link.report(tally.episode(self._run, self.made))
                 tally = Tally()
+                if not gc.isenabled():
+                    gc.collect()  # realtime() has put it off until no tick is near
                 if wanted():
                     obs, info = self._env.reset()
 

@@ -8,37 +8,60 @@ import queue
 import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from robosac.policy import OnnxPolicy
 from robosac.runner.link import Acting
 from robosac.runner.policy_store import declined
+from robosac.runner.policy_trial import JUMP_MAX, check_finite, jump
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from robosac.policy import Contract
     from robosac.runner.policy_store import PolicyFile
 
+    FloatArray = NDArray[np.float32]
+
 _log = logging.getLogger(__name__)
 _NICE = 5
+_SEEN_KEPT = 64
+
+
+class Offer(NamedTuple):
+    """A policy that is good in itself."""
+
+    acting: Acting
+    smooth: bool
+    """Whether it may take over in motion."""
 
 
 class PolicyChecker:
     """A thread that turns files into policies that may act; of several that wait, the newest.
 
-    `acting` and `refused` may be read by any thread at any time.
+    A robot must not be jerked by a policy that wants something quite different from the one before,
+    so one that jumps is refused in motion.  It may take over when the robot stands between two
+    episodes: a learner that has moved on while the robot was away, or has begun anew, would be
+    refused for ever otherwise.  Where there are no joints, there is nothing to jerk.
+
+    The control thread alone writes `acting`, in swap(), and `seen`; any thread may read the rest.
     """
 
     def __init__(self, here: Contract) -> None:
         """Start checking against `here`, the contract of this robot and task."""
         self.acting: Acting | None = None
-        """The newest policy that passed; None before the first."""
+        """The policy that acts; None before the first."""
+        self.seen: deque[FloatArray] = deque(maxlen=_SEEN_KEPT)
+        """What was observed of late (O,); for the control thread to append to."""
         self.refused = 0
-        """Policies that did not pass."""
+        """Policies that did not pass, or not in motion."""
         self.reason = ""
         """Why the last of them did not."""
         self.declined: deque[bytes] = deque()
         """Declined messages that the learner has not been sent; for one thread to take."""
         self._here = here
+        self._offer: Offer | None = None
         self._waiting: queue.SimpleQueue[PolicyFile | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="policies", daemon=True)
         self._thread.start()
@@ -47,11 +70,16 @@ class PolicyChecker:
         """Queue a file; returns at once."""
         self._waiting.put(file)
 
+    def swap(self, *, standing: bool = False) -> None:
+        """Let the newest good policy act; `standing` says that the robot is between episodes."""
+        offer = self._offer
+        if offer is not None and (offer.smooth or standing or self.acting is None):
+            self.acting = offer.acting
+
     def note_refusal(self, reason: str) -> None:
         """Count a policy that did not pass, or did not even get here."""
         self.reason = reason
         self.refused += 1
-        _log.warning("policy refused: %s", reason)
 
     def close(self) -> None:
         """End the thread; a daemon left inside onnxruntime would abort the process at its exit."""
@@ -68,13 +96,36 @@ class PolicyChecker:
             self._check(file)
 
     def _check(self, file: PolicyFile) -> None:
+        seen = list(self.seen)
         try:
             policy = OnnxPolicy.load(file.path, here=self._here)
+            check_finite(policy, seen)
+            distance = self._distance(policy, seen)
         except Exception as error:  # noqa: BLE001 -- no policy may end this thread: it is counted
             # A file that has already been deleted has been overtaken by newer ones.
             if Path(file.path).exists():
-                reason = f"version {file.version}: {error}"
-                self.declined.append(declined(file.version, reason))
-                self.note_refusal(reason)
-        else:
-            self.acting = Acting(policy, file.version)
+                self._refuse(file.version, str(error))
+            return
+        if distance > JUMP_MAX:
+            self._refuse(
+                file.version,
+                f"actions jump by {distance:.2f} on recent observations, expected at most "
+                f"{JUMP_MAX} in motion; it may act from the next episode on",
+            )
+        self._offer = Offer(Acting(policy, file.version), smooth=distance <= JUMP_MAX)
+
+    def _distance(self, policy: OnnxPolicy, seen: list[FloatArray]) -> float:
+        """How far the robot would be jerked, by jump()."""
+        distance, acting = 0.0, None
+        while self._here.joints and self.acting is not acting:  # it may change at any moment
+            acting = self.acting
+            assert acting is not None  # never again None
+            distance = jump(acting.policy, policy, seen)
+        return distance
+
+    def _refuse(self, version: int, reason: str) -> None:
+        """Count, log and report a policy that may not act now."""
+        reason = f"version {version}: {reason}"
+        _log.warning("policy refused: %s", reason)
+        self.declined.append(declined(version, reason))
+        self.note_refusal(reason)

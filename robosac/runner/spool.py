@@ -104,6 +104,11 @@ class Spool(FolderWriter):
         """Rows that wait for an acknowledgement."""
         return self.end - self.oldest
 
+    @property
+    def size(self) -> int:
+        """What it takes on disk, bytes."""
+        return self._bytes
+
     def append(self, rows: FloatArray) -> int:
         """Add rows (n, width), n at least 1, and return the sequence number of the last.
 
@@ -152,6 +157,14 @@ class Spool(FolderWriter):
         self._forgotten = max(self._forgotten, sequence)
         while len(self._segments) > 1 and self._segments[0].end <= self._forgotten:
             self._delete_oldest()
+
+    def drop_oldest(self) -> None:
+        """Give up the oldest segment, to make room elsewhere; raises StorageError."""
+        if len(self._segments) == 1:
+            self._roll(self.end)
+        dropped = max(self._segments[0].end - self.oldest, 0)
+        self._delete_oldest()
+        self.dropped += dropped
 
     def remove(self, *, lose_pending: bool = False) -> None:
         """Delete the spool of a run that is over, and close it.
@@ -227,8 +240,7 @@ class Spool(FolderWriter):
         if self._active.size and self._active.size + size > self._segment_bytes:
             self._roll(self.end)
         while self._bytes + size > self._limit:
-            self.dropped += max(self._segments[0].end - self.oldest, 0)
-            self._delete_oldest()
+            self.drop_oldest()
 
     def _delete_oldest(self) -> None:
         """Delete the oldest segment from disk."""

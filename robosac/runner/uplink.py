@@ -6,12 +6,9 @@ outlives a control loop that is killed, so that nothing recorded is lost.
 
 from __future__ import annotations
 
-import enum
-import errno
 import logging
 import signal
 import socket
-import struct
 import sys
 import time
 from collections import deque
@@ -21,104 +18,58 @@ import msgspec
 import numpy as np
 import zmq
 
-from robosac.errors import LockedError, PolicyError, StorageError, WireError
-from robosac.replay import RowLayout
-from robosac.runner import journal
+from robosac.errors import PolicyError, RobosacError, StorageError, WireError
+from robosac.runner import link_state
+from robosac.runner.frames import NUMBER, FromUplink, Kept, ToUplink, UplinkConfig
+from robosac.runner.line import Line
+from robosac.runner.link_state import LinkState, Teller
 from robosac.runner.pipe import FramePipe
 from robosac.runner.policy_store import PolicyStore, declined
-from robosac.runner.spool import Spool
-from robosac.runner.stream import Stream
+from robosac.runner.streams import RECORD_ROWS, Streams
 from robosac.wire import messages
+from robosac.wire.keys import RobotKeys
 from robosac.wire.messages import encode
-from robosac.wire.sockets import connect_robot
+from robosac.wire.monitor import Connection
 
 _log = logging.getLogger(__name__)
 _POLL_MS = 20
-_RECORD_ROWS = 256
 _TOUCH_S = 1.0
-_SILENCE_S = 3.0
+_KNOCK_S = 5.0
 _GRACE_S = 2.0
+_MEMORY_GRACE_S = 60.0
 _DRAIN_S = 1.0
 _DECLINED_KEPT = 16
-
-
-class ToUplink(enum.IntEnum):
-    """Frames from the control loop."""
-
-    ROW = 1
-    """A sequence number (NUMBER) and a packed row."""
-    EPISODE = 2
-    """An Episode message, encoded for the wire."""
-    FINISH = 3
-    """How many rows the run made (NUMBER)."""
-    DECLINED = 4
-    """A Declined message, encoded for the wire."""
-
-
-class FromUplink(enum.IntEnum):
-    """Frames to the control loop."""
-
-    SPOOLED = 1
-    """Rows below this sequence number (NUMBER) are in the spool."""
-    POLICY = 2
-    """A PolicyFile."""
-    BAD_POLICY = 3
-    """Why a policy that arrived was dropped; the learner has been told."""
-    CREDIT = 4
-    """Rows that the run may make, MessagePack; nil is no bound."""
-    REFUSED = 5
-    """Why the learner does not want this robot."""
-    FAREWELL = 6
-    """Every row of the run is durable at the learner, and those of earlier runs are."""
-    FAILED = 7
-    """Why the uplink has given up."""
-    ENOUGH = 8
-    """The learner wants no more rows."""
-
-
-NUMBER = struct.Struct("<Q")
-
-
-class UplinkConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process is started with."""
-
-    pipe: int
-    """Inherited file descriptor of the pipe."""
-    endpoint: str
-    robot: str
-    run: str
-    folder: str
-    """Where spools and received policies lie."""
-    contract: str
-    """The contract as JSON."""
-    layout: RowLayout
-    paced: bool
-    """Whether the run waits for credit, as a simulated robot does."""
-    keys: str | None = None
-    """Folder of this robot's keys; None speaks in the clear."""
-    spool_limit: int = 2**30
-    """What all runs of this robot together may take on disk, bytes."""
 
 
 class Uplink:
     """Moves rows from pipe to spool to learner, and policies the other way."""
 
     def __init__(self, config: UplinkConfig, pipe: FramePipe) -> None:
-        """Open the spool of this run and those that earlier runs left behind."""
+        """Open the spool of this run and those that earlier runs left behind.
+
+        Raises StorageError, and WireError when the keys cannot be read.
+        """
         self._config, self._pipe = config, pipe
-        self._others_at_work = False
         folder = Path(config.folder)
+        keys = None if config.keys is None else RobotKeys.load(Path(config.keys))
         self._policies = PolicyStore(folder / "policy", config.run)
-        self._spools = folder / "spool"
-        self._current = self._open(config.run)
-        self._streams = {config.run: self._current}
-        self._adopt()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = connect_robot(self._context, config.endpoint)
+        self._streams = Streams(
+            folder / "spool",
+            config.layout,
+            robot=config.robot,
+            run=config.run,
+            limit_bytes=config.spool_limit,
+        )
+        self._line = Line(config.endpoint, keys)
+        self._teller = Teller(pipe)
+        self._told = Kept(0, 0, 0)
         self._welcomed = False
+        self._refusal = ""
         self._policy_seen = 0
+        self._unstored: tuple[messages.Welcome | messages.Policy, bytes] | None = None
+        self._policy_trouble = ""
         self._declined: deque[bytes] = deque(maxlen=_DECLINED_KEPT)
-        self._touched = self._heard = -_TOUCH_S
+        self._greet_at = self._touch_at = 0.0
         self._gone_since: float | None = None
 
     def run(self) -> None:
@@ -126,9 +77,8 @@ class Uplink:
 
         Raises StorageError.
         """
-        self._tell_spooled()
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        self._pipe.send(FromUplink.KEPT, msgspec.msgpack.encode(self._kept()))
+        poller = self._line.poller
         poller.register(self._pipe.fileno(), zmq.POLLIN)
         try:
             while not self._over():
@@ -138,118 +88,73 @@ class Uplink:
                     if self._pipe.closed:
                         poller.unregister(self._pipe.fileno())
                 self._take_from_learner()
+                self._streams.current.backlog.write()
                 self._keep_in_touch()
                 if self._welcomed:
                     self._send_declined()
                     self._send_rows()
+                self._tell_kept()
                 self._pipe.flush()
         finally:
             self._close()
-
-    def _open(self, run: str) -> Stream:
-        config = self._config
-        spool = Spool(
-            self._spools,
-            config.layout,
-            robot=config.robot,
-            run=run,
-            limit_bytes=config.spool_limit,
-        )
-        return Stream(spool)
-
-    def _adopt(self) -> None:
-        """Take over what earlier runs have left behind.
-
-        The uplink of a run whose loop was killed may still be at work on it; then it is waited for.
-        Earlier runs come first, so that rows arrive in the order in which they were made.
-        """
-        self._others_at_work = False
-        try:
-            left = Spool.leftovers(self._spools)
-        except StorageError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            self._others_at_work = True  # one has just been delivered, and deleted
-            return
-        for robot, run in left:
-            if robot == self._config.robot and run not in self._streams:
-                try:
-                    stream = self._open(run)
-                except LockedError:
-                    self._others_at_work = True
-                else:
-                    self._absorb(stream)
-                    self._streams = {
-                        **self._earlier(),
-                        run: stream,
-                        self._config.run: self._current,
-                    }
-
-    def _absorb(self, stream: Stream) -> None:
-        """Take into its spool what the dead loop of a run left in memory; that was all of it."""
-        spool = stream.spool
-        rows = journal.read(spool.path, first=spool.end)
-        for start in range(0, len(rows), _RECORD_ROWS):
-            spool.append(rows[start : start + _RECORD_ROWS])
-        journal.remove(spool.path)
-        stream.made = spool.end
-
-    def _earlier(self) -> dict[str, Stream]:
-        return {run: stream for run, stream in self._streams.items() if run != self._config.run}
 
     def _over(self) -> bool:
         """Whether there is nothing left to do, or nobody left to do it for."""
         if not self._pipe.closed:
             return False
-        streams = self._streams.values()
-        if all(stream.done for stream in streams):
+        if self._streams.all_done:
             return True
-        if not self._welcomed and not any(stream.spool.pending for stream in streams):
+        if not self._welcomed and not self._streams.pending:
             return True
         now = time.monotonic()
         if self._gone_since is None:
             self._gone_since = now
-        moved = max(stream.acknowledged_at for stream in streams)
-        return now - max(self._gone_since, moved) > _GRACE_S
+        moved = max(stream.acknowledged_at for _, stream in self._streams)
+        grace = _MEMORY_GRACE_S if self._streams.current.backlog.in_memory else _GRACE_S
+        return now - max(self._gone_since, moved) > grace
 
     def _take_from_loop(self) -> None:
-        """Spool the rows that have come; pass on the rest."""
+        """Keep the rows that have come; pass on the rest."""
         rows = []
+        current = self._streams.current
         for kind, payload in self._pipe.receive():
             if kind == ToUplink.ROW:
                 rows.append(payload)
             elif kind == ToUplink.EPISODE and self._welcomed:
-                self._send_frames([payload])
+                self._line.send([payload])
             elif kind == ToUplink.DECLINED:
                 self._declined.append(payload)
             elif kind == ToUplink.FINISH:
-                (self._current.made,) = NUMBER.unpack(payload)
-        self._spool(rows)
-        if self._pipe.closed and self._current.made is None:
-            self._absorb(self._current)
+                (current.made,) = NUMBER.unpack(payload)
+        self._keep(rows)
+        if self._pipe.closed and current.made is None:
+            self._streams.absorb(current)
 
-    def _spool(self, rows: list[bytes]) -> None:
-        """Append what the spool does not have: a restarted uplink is sent some rows again."""
-        spool = self._current.spool
-        known = sum(NUMBER.unpack_from(row)[0] < spool.end for row in rows)
-        for start in range(known, len(rows), _RECORD_ROWS):
-            record = rows[start : start + _RECORD_ROWS]
-            assert NUMBER.unpack_from(record[0])[0] == spool.end
-            packed = [np.frombuffer(row, np.float32, offset=NUMBER.size) for row in record]
-            spool.append(np.stack(packed))
-        if rows:
-            self._tell_spooled()
+    def _keep(self, rows: list[bytes]) -> None:
+        """Append what is not there yet: an uplink in place of another is sent some rows again."""
+        end = self._streams.current.backlog.end
+        numbers = [NUMBER.unpack_from(row)[0] for row in rows]
+        start = sum(number < end for number in numbers)
+        packed = [np.frombuffer(row, np.float32, offset=NUMBER.size) for row in rows]
+        for stop in range(start + 1, len(rows) + 1):
+            full = stop - start == RECORD_ROWS
+            # The loop gives rows up when nothing takes them for long: then numbers are missing.
+            if full or stop == len(rows) or numbers[stop] > numbers[stop - 1] + 1:
+                self._streams.append(np.stack(packed[start:stop]), first=numbers[start])
+                start = stop
 
-    def _tell_spooled(self) -> None:
-        self._pipe.send(FromUplink.SPOOLED, NUMBER.pack(self._current.spool.end))
+    def _kept(self) -> Kept:
+        backlog = self._streams.current.backlog
+        return Kept(below=backlog.kept, end=backlog.end, dropped=self._streams.dropped)
+
+    def _tell_kept(self) -> None:
+        kept = self._kept()
+        if kept != self._told:
+            self._told = kept
+            self._pipe.send(FromUplink.KEPT, msgspec.msgpack.encode(kept))
 
     def _take_from_learner(self) -> None:
-        while True:
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            self._heard = time.monotonic()
+        while (frames := self._line.receive()) is not None:
             try:
                 message, payload = messages.decode_from_learner(frames)
             except WireError as error:
@@ -260,8 +165,8 @@ class Uplink:
     def _handle(self, message: messages.FromLearner, payload: bytes) -> None:
         match message:
             case messages.Welcome():
-                self._welcomed = True
-                for run, stream in self._streams.items():
+                self._welcomed, self._refusal = True, ""
+                for run, stream in self._streams:
                     stream.begin(message.expected.get(run, 0))
                 self._receive_policy(message, payload)
             case messages.Policy():
@@ -272,10 +177,12 @@ class Uplink:
                 self._pipe.send(FromUplink.CREDIT, msgspec.msgpack.encode(message.credit))
             case messages.Enough():
                 self._pipe.send(FromUplink.ENOUGH)
-            case messages.Unknown():
+            case messages.Unknown() if self._welcomed:
                 self._welcomed = False
-                self._touched = -_TOUCH_S
+                self._greet_at = 0.0
             case messages.Refused():
+                self._welcomed, self._refusal = False, message.reason
+                self._greet_at = time.monotonic() + _KNOCK_S
                 self._pipe.send(FromUplink.REFUSED, message.reason.encode())
             case _:
                 pass
@@ -287,58 +194,89 @@ class Uplink:
             return
         if isinstance(message, messages.Ack):
             stream.acknowledge(message.expected)
-        elif stream.finish() and stream is self._current:
+        elif stream.finish() and stream is self._streams.current:
             self._pipe.send(FromUplink.FAREWELL)
 
     def _receive_policy(self, message: messages.Welcome | messages.Policy, file: bytes) -> None:
-        """Store a policy whose digest is right and tell the control loop where."""
+        """Take a policy and say that it has arrived, so that the next one may follow."""
         self._policy_seen = message.version
+        self._unstored = message, file
+        self._store_policy()
+        self._send(self._ping())
+
+    def _store_policy(self) -> None:
+        """Store the newest policy when its digest is right, and tell the control loop where.
+
+        When the disk refuses it, it is tried again, or a newer one in its place.
+        """
+        if self._unstored is None:
+            return
+        message, file = self._unstored
         try:
             kept = self._policies.keep(file, version=message.version, sha256=message.sha256)
+        except StorageError as error:
+            self._policy_trouble = error.got
+            return
         except PolicyError as error:
             self._pipe.send(FromUplink.BAD_POLICY, str(error).encode())
             self._declined.append(declined(message.version, str(error)))
         else:
             self._pipe.send(FromUplink.POLICY, msgspec.msgpack.encode(kept))
-        self._send(self._ping())
+        self._unstored, self._policy_trouble = None, ""
 
     def _keep_in_touch(self) -> None:
-        """Say hello until welcomed; ping afterwards; start again after a silence."""
+        """Say hello until welcomed; ping; start again after a silence."""
         now = time.monotonic()
-        if self._welcomed and now - self._heard > _SILENCE_S:
+        if self._line.look_after() or self._line.silent:
             self._welcomed = False
-        if now - self._touched < _TOUCH_S:
+        if not self._welcomed and now >= self._greet_at and self._send(self._hello()):
+            self._greet_at = now + (_KNOCK_S if self._refusal else _TOUCH_S)
+            self._send(self._ping())
+        if now < self._touch_at:
             return
-        for stream in self._streams.values():
+        self._touch_at = now + _TOUCH_S
+        self._send(self._ping())
+        for _, stream in self._streams:
             stream.go_back()
-        if self._others_at_work:
-            self._adopt()
-        word = self._ping() if self._welcomed else self._hello()
-        if self._send(word):
-            self._touched = now
+        if self._streams.others_at_work:
+            self._streams.adopt()
+        self._store_policy()
+        self._teller.tell(self._state())
+
+    def _state(self) -> LinkState:
+        backlog = self._streams.current.backlog
+        disk = backlog.trouble or self._policy_trouble
+        return LinkState(self._learner_state(), disk=disk, in_memory=backlog.in_memory)
+
+    def _learner_state(self) -> str:
+        if self._refusal:
+            return f"the learner refuses this robot: {self._refusal}"
+        if self._welcomed:
+            return link_state.CONNECTED
+        if self._line.connection is not Connection.CONNECTED:
+            return f"{self._config.endpoint}: {self._line.connection.value}"
+        return link_state.SILENT if self._line.silent else link_state.WARMING_UP
 
     def _hello(self) -> messages.Hello:
         config = self._config
-        waiting = {run: stream for run, stream in self._streams.items() if not stream.done}
         return messages.Hello(
             robot=config.robot,
             run=config.run,
-            runs={run: stream.held for run, stream in waiting.items()},
+            runs={run: stream.held for run, stream in self._streams.waiting.items()},
             contract=config.contract.encode(),
             paced=config.paced,
         )
 
     def _ping(self) -> messages.Ping:
-        spools = [stream.spool for stream in self._streams.values() if not stream.done]
         return messages.Ping(
             policy=self._policy_seen,
-            pending=sum(spool.pending for spool in spools),
-            dropped=sum(stream.spool.dropped for stream in self._streams.values()),
+            pending=self._streams.pending,
+            dropped=self._streams.dropped,
         )
 
     def _send_declined(self) -> None:
         """Tell the learner which policies do not act; what nobody takes now is said later."""
-        while self._declined and self._send_frames([self._declined[0]]):
+        while self._declined and self._line.send([self._declined[0]]):
             self._declined.popleft()
 
     def _send_rows(self) -> None:
@@ -346,40 +284,31 @@ class Uplink:
 
         The present run ends last: with its farewell nothing of this robot is left behind.
         """
-        for run, stream in self._streams.items():
+        for run, stream in self._streams:
             while (chunk := stream.next_chunk()) is not None:
-                message = messages.Rows(run=run, first=chunk.first, oldest=stream.spool.oldest)
+                message = messages.Rows(run=run, first=chunk.first, oldest=stream.backlog.oldest)
                 if not self._send(message, chunk.rows.tobytes()):
                     return
                 stream.note_sent(chunk)
-            if run == self._config.run and not self._earlier_done():
+            if stream is self._streams.current and not self._streams.earlier_done:
                 continue
             if (bye := stream.bye(run)) is not None:
                 self._send(bye)
 
-    def _earlier_done(self) -> bool:
-        return not self._others_at_work and all(one.done for one in self._earlier().values())
-
     def _send(self, message: messages.FromRobot, payload: bytes | None = None) -> bool:
-        return self._send_frames(encode(message, payload))
-
-    def _send_frames(self, frames: list[bytes]) -> bool:
-        """Send without waiting; False when nobody takes it now."""
-        try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+        return self._line.send(encode(message, payload))
 
     def _close(self) -> None:
-        self._socket.close()
-        self._context.term()
-        for stream in self._streams.values():
-            stream.spool.close()
+        """Hang up, and say how many rows go with this process."""
+        self._line.close()
+        backlog = self._streams.current.backlog
+        if backlog.in_memory:
+            _log.error("%d rows are lost: %s", backlog.in_memory, backlog.trouble)
+        self._streams.close()
 
 
 def main(argument: str) -> int:
-    """Run the process; trouble with the disk is told to the control loop.
+    """Run the process; what it cannot do is told to the control loop.
 
     It ends by itself when the control loop is gone; a signal to the whole service must not cut off
     the delivery of what was recorded.
@@ -388,10 +317,12 @@ def main(argument: str) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(format="uplink: %(message)s")
     config = msgspec.json.decode(argument, type=UplinkConfig)
+    if config.predecessor:
+        _log.warning("in place of a process that %s", config.predecessor)
     pipe = FramePipe(socket.socket(fileno=config.pipe))
     try:
         Uplink(config, pipe).run()
-    except StorageError as error:
+    except RobosacError as error:
         _log.error("%s", error)
         pipe.send(FromUplink.FAILED, str(error).encode())
         pipe.drain(_DRAIN_S)

@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,13 +13,14 @@ import msgspec
 from robosac.errors import PolicyError, WireError
 from robosac.policy.contract import encode
 from robosac.runner import journal
+from robosac.runner.frames import NUMBER, FromUplink, Kept, ToUplink, UplinkConfig
 from robosac.runner.journal import RowJournal
 from robosac.runner.link import Acting, Link
+from robosac.runner.outbox import Outbox
 from robosac.runner.pipe import FramePipe
 from robosac.runner.policy_check import PolicyChecker
 from robosac.runner.policy_store import PolicyFile
 from robosac.runner.spool import folder_of
-from robosac.runner.uplink import NUMBER, FromUplink, ToUplink, UplinkConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,17 +37,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _WAIT_S = 0.2
 _CLOSE_S = 10.0
-_RESTARTS = 3
-_UNSPOOLED_MAX = 100_000
+_MUTE_DEATHS_MAX = 5
+_RESTART_S = 0.1
+_RESTART_MAX_S = 5.0
+_OUTBOX_BYTES = 64 * 2**20
 _encoder = msgspec.msgpack.Encoder()
 
 
 class UplinkLink(Link):
     """Starts the uplink process and talks to it through a pipe that never blocks.
 
-    A row is kept here until the uplink has it in its spool, so that an uplink that dies can be
-    replaced by another, which is sent what the first one had not written.  It is kept in a journal
-    in shared memory as well: when this process dies too, the next run of the robot finds it there.
+    A row is kept here until it is on disk or at the learner, so that an uplink that dies can be
+    replaced by another, which is sent what would have died with the first one.  It is kept in a
+    journal in shared memory as well: when this process dies too, the next run finds it there.
+
+    Between wait_until_ready() and finish() nothing that happens to uplink, disk, network or learner
+    raises: it changes `link_state`, and the robot goes on with the policy it has.  Nor is anything
+    logged then, since a log may block; the uplink does that.
     """
 
     def __init__(
@@ -70,6 +76,10 @@ class UplinkLink(Link):
         """
         self.credit = 0 if paced else None
         self.enough = False
+        self.link_state = "starting"
+        """How the way to the learner is, in words."""
+        self.refusals = 0
+        """How often the learner has refused this robot."""
         self._stopped = stopped
         self._config = UplinkConfig(
             pipe=-1,
@@ -84,12 +94,17 @@ class UplinkLink(Link):
             spool_limit=spool_limit,
         )
         self._spool_folder = folder_of(folder / "spool", robot=robot, run=run)
-        self._journal = RowJournal(self._spool_folder, contract.row_layout.width)
-        self._recorded = 0
-        self._unspooled: deque[bytes] = deque()
+        width = contract.row_layout.width
+        self._outbox = Outbox(
+            RowJournal(self._spool_folder, width), row_bytes=4 * width, limit_bytes=_OUTBOX_BYTES
+        )
+        self._obs = contract.row_layout.slice("obs")
+        self._given_up = self._lenient = self._done = self._spoke = self._said_finish = False
+        self._restart_at: float | None = None
         self._made: int | None = None
-        self._done = False
-        self._deaths = 0
+        self._kept = Kept(0, 0, 0)
+        self._dropped_before = 0
+        self._mute_deaths = 0
         self._checker = PolicyChecker(contract)
         self._start()
 
@@ -101,8 +116,21 @@ class UplinkLink(Link):
 
     @property
     def refused_policies(self) -> int:
-        """Policies that arrived and were not allowed to act."""
+        """Policies that arrived and were not allowed to act at once."""
         return self._checker.refused
+
+    @property
+    def dropped(self) -> int:
+        """Rows given up because neither learner nor disk took them; earlier runs' included."""
+        return self._dropped_before + self._kept.dropped + self._outbox.given_up
+
+    @property
+    def _waiting(self) -> bool:
+        return not self._given_up and len(self._outbox) > 0
+
+    @property
+    def _ready(self) -> bool:
+        return self._checker.acting is not None and self.credit != 0
 
     def wait_until_ready(self) -> None:
         """Wait for the first policy and the first credit; raises PolicyError, WireError."""
@@ -110,74 +138,82 @@ class UplinkLink(Link):
             if self._checker.acting is None and self._checker.refused:
                 raise PolicyError(f"first policy refused: {self._checker.reason}")
             self.pause()
-
-    @property
-    def _ready(self) -> bool:
-        return self._checker.acting is not None and self.credit != 0
+        self._lenient = True
 
     def record(self, row: FloatArray) -> None:
-        """Hand one row to the kernel; what it cannot take now goes with the next tick."""
-        payload = NUMBER.pack(self._recorded) + row.tobytes()
-        self._recorded += 1
-        self._unspooled.append(payload)
-        self._write_journal()
-        self._pipe.send(ToUplink.ROW, payload)
+        """Hand one row to the kernel; what it cannot take now goes with the next ticks."""
+        self._checker.seen.append(row[self._obs].copy())
+        self._outbox.add(row)
+        self._outbox.send(self._pipe)
 
     def report(self, episode: Episode) -> None:
-        """Pass an episode on, already encoded for the wire."""
+        """Pass an episode on, already encoded for the wire; now any checked policy may act."""
         self._pipe.send(ToUplink.EPISODE, _encoder.encode(episode))
+        self._checker.swap(standing=True)
 
     def poll(self) -> None:
-        """Take in frames.
+        """Take in frames, and the newest policy.
 
-        Raises WireError when the learner refuses this robot, and when the uplink cannot go on.
+        Raises WireError, but never while the robot moves: when the learner refuses this robot, and
+        when the uplink cannot do its work.
         """
         for kind, payload in self._pipe.receive():
             self._handle(FromUplink(kind), payload)
-        while self._checker.declined:
-            self._pipe.send(ToUplink.DECLINED, self._checker.declined.popleft())
         if self._pipe.closed and not self._done:
             self._replace_uplink()
-        if len(self._unspooled) > _UNSPOOLED_MAX:
-            raise WireError(
-                f"uplink process takes no rows, {len(self._unspooled)} wait; expected it to write "
-                "them to its spool; see what holds it up, then run again with --resume"
-            )
+        if not self._pipe.closed:
+            self._hand_over()
+        self._checker.swap()
 
     def pause(self) -> None:
         """Wait for a frame or a short while."""
-        self._pipe.wait(_WAIT_S)
+        if self._pipe.closed:
+            time.sleep(_RESTART_S / 2)
+        else:
+            self._pipe.wait(_WAIT_S)
         self.poll()
 
     def finish(self, made: int) -> None:
         """Wait until everything is durable, or until stopped: the spool keeps the rest."""
+        self._lenient = False
         self._made = made
-        self._pipe.send(ToUplink.FINISH, NUMBER.pack(made))
         while not self._done and not self._stopped():
             self.pause()
 
     def close(self) -> None:
-        """Wait until the uplink has every row in its spool, and let it finish on its own.
+        """Wait until every row outlives this process, and let the uplink finish on its own.
 
         May be called any number of times.  Raises WireError when rows could not be written.
         """
+        self._lenient = True
         try:
             deadline = time.monotonic() + _CLOSE_S
-            while self._unspooled and time.monotonic() < deadline:
+            while self._waiting and time.monotonic() < deadline:
                 self.pause()
-            if self._unspooled:
+            if self._waiting:
                 raise self._give_up(f"uplink process has written nothing for {_CLOSE_S:g} s")
-            journal.remove(self._spool_folder)
+            if not len(self._outbox):
+                journal.remove(self._spool_folder)
         finally:
             self._checker.close()
             self._pipe.close()
             self._wait_for_exit()
 
+    def _hand_over(self) -> None:
+        """Send rows that wait; behind the last one, that the run is over."""
+        self._outbox.send(self._pipe)
+        if self._made is not None and self._outbox.all_sent and not self._said_finish:
+            self._said_finish = True
+            self._pipe.send(ToUplink.FINISH, NUMBER.pack(self._made))
+        while self._checker.declined:
+            self._pipe.send(ToUplink.DECLINED, self._checker.declined.popleft())
+
     def _handle(self, kind: FromUplink, payload: bytes) -> None:
+        self._spoke = kind is not FromUplink.FAILED
         match kind:
-            case FromUplink.SPOOLED:
-                (end,) = NUMBER.unpack(payload)
-                self._forget(end)
+            case FromUplink.KEPT:
+                self._kept = msgspec.msgpack.decode(payload, type=Kept)
+                self._outbox.forget(self._kept)
             case FromUplink.POLICY:
                 self._checker.put(msgspec.msgpack.decode(payload, type=PolicyFile))
             case FromUplink.BAD_POLICY:
@@ -186,27 +222,24 @@ class UplinkLink(Link):
                 self.credit = msgspec.msgpack.decode(payload)
             case FromUplink.ENOUGH:
                 self.enough = True
+            case FromUplink.STATE:
+                self.link_state = payload.decode()
             case FromUplink.FAREWELL:
                 self._done = True
-            case FromUplink.REFUSED:
-                raise WireError(f"learner refuses this robot: {payload.decode()}")
-            case FromUplink.FAILED:
-                raise self._give_up(payload.decode())
+            case FromUplink.REFUSED | FromUplink.FAILED:
+                self._take_bad_news(kind, payload.decode())
 
-    def _forget(self, end: int) -> None:
-        """Let go of the rows below this sequence number; an uplink that writes is a good one."""
-        while self._unspooled and self._recorded - len(self._unspooled) < end:
-            self._unspooled.popleft()
-            self._deaths = 0
-        self._write_journal()
-
-    def _write_journal(self) -> None:
-        """Add what there is room for; only rows that are in the spool are overwritten."""
-        first = self._recorded - len(self._unspooled)
-        if self._journal.end < first:
-            self._journal.begin(first)
-        for number in range(self._journal.end, min(self._recorded, first + self._journal.capacity)):
-            self._journal.add(self._unspooled[number - first][NUMBER.size :])
+    def _take_bad_news(self, kind: FromUplink, reason: str) -> None:
+        """Stop for it, unless the robot moves."""
+        self.link_state = f"the uplink has failed: {reason}"
+        if kind is FromUplink.REFUSED:
+            self.link_state = f"the learner refuses this robot: {reason}"
+            self.refusals += 1
+        if self._lenient:
+            return
+        if kind is FromUplink.REFUSED:
+            raise WireError(f"learner refuses this robot: {reason}")
+        raise self._give_up(reason)
 
     def _start(self) -> None:
         """Start a process on a new pipe.
@@ -215,6 +248,8 @@ class UplinkLink(Link):
         when the uplink has ended as well.
         """
         self._pipe, theirs = FramePipe.pair()
+        self._spoke = self._said_finish = False
+        self._restart_at = None
         config = msgspec.structs.replace(self._config, pipe=theirs.fileno())
         command = [
             sys.executable,
@@ -228,29 +263,45 @@ class UplinkLink(Link):
         theirs.close()
 
     def _replace_uplink(self) -> None:
-        """Start another uplink in place of one that has died, and send what that one may lack."""
-        code = self._process.wait()
-        self._deaths += 1
+        """Start another uplink in place of one that has died, and send what died with it.
+
+        At once when the dead one had got to work: processes may be killed.  One that ends before is
+        followed after a pause that grows, and when the robot does not move, not for ever.
+        """
+        code = self._process.poll()
+        if code is None:
+            return
+        if self._restart_at is None:
+            self._restart_at = time.monotonic() + self._note_death(code)
+        if time.monotonic() < self._restart_at:
+            return
         self._pipe.close()
-        if self._deaths > _RESTARTS:
-            raise self._give_up(
-                f"uplink process has died {self._deaths} times, last with exit code {code}; "
-                "expected it to outlive this one; see the log of this run"
-            )
-        _log.warning("uplink process has died with exit code %d; starting another", code)
+        self._dropped_before += self._kept.dropped
+        self._kept = Kept(0, 0, 0)
+        self._config = msgspec.structs.replace(
+            self._config, predecessor=f"has ended with exit code {code}"
+        )
+        self._outbox.send_again()
         self._start()
-        for payload in self._unspooled:
-            self._pipe.send(ToUplink.ROW, payload)
-        if self._made is not None:
-            self._pipe.send(ToUplink.FINISH, NUMBER.pack(self._made))
+
+    def _note_death(self, code: int) -> float:
+        """Count a death; returns the pause before the next start, s."""
+        self._mute_deaths = 0 if self._spoke else self._mute_deaths + 1
+        if not self._mute_deaths:
+            return 0.0
+        if self._mute_deaths >= _MUTE_DEATHS_MAX and not self._lenient:
+            raise self._give_up(
+                f"uplink process has died {self._mute_deaths} times before it got to work, last "
+                f"with exit code {code}; expected it to outlive this one; see the log of this run"
+            )
+        return min(_RESTART_S * 2.0**self._mute_deaths, _RESTART_MAX_S)
 
     def _give_up(self, reason: str) -> WireError:
         """Say why, and how many rows are in the journal only: no uplink is left to wait for."""
-        waiting = len(self._unspooled)
-        self._unspooled.clear()
+        self._given_up = True
         return WireError(
-            f"{reason} ({waiting} rows wait in memory; they are delivered when this robot runs "
-            "again before its computer restarts)"
+            f"{reason} ({len(self._outbox)} rows wait in memory; they are delivered when this "
+            "robot runs again before its computer restarts)"
         )
 
     def _wait_for_exit(self) -> None:

@@ -50,7 +50,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def version_of(checker: PolicyChecker) -> int | None:
-    """Version that acts."""
+    """Version that acts from the next tick on."""
+    checker.swap()
     return None if checker.acting is None else checker.acting.version
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from robosac.replay import RowLayout
 from robosac.runner import stream as stream_module
+from robosac.runner.backlog import Backlog
 from robosac.runner.spool import Spool
 from robosac.runner.stream import STALL_S, WINDOW_ROWS, Stream
 
@@ -47,16 +49,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def spool(tmp_path: Path, clock: Clock) -> Iterator[Spool]:
-    """An empty spool."""
-    with Spool(tmp_path, LAYOUT, robot="go2", run=RUN) as spool:
-        yield spool
+def backlog(tmp_path: Path, clock: Clock) -> Iterator[Backlog]:
+    """An empty backlog."""
+    with closing(Backlog(Spool(tmp_path, LAYOUT, robot="go2", run=RUN))) as backlog:
+        yield backlog
 
 
-def fill(spool: Spool, count: int) -> None:
+def fill(backlog: Backlog, count: int) -> None:
     """Append numbered rows."""
-    numbers = np.arange(spool.end, spool.end + count, dtype=np.float32)
-    spool.append(np.repeat(numbers[:, None], spool.layout.width, axis=1))
+    numbers = np.arange(backlog.end, backlog.end + count, dtype=np.float32)
+    rows = np.repeat(numbers[:, None], backlog.layout.width, axis=1)
+    backlog.append(rows, first=backlog.end)
 
 
 def send_all(stream: Stream) -> list[Chunk]:
@@ -74,31 +77,31 @@ def span(chunks: list[Chunk]) -> tuple[int, int]:
     return chunks[0].first, chunks[-1].end
 
 
-def test_rows_are_sent_once_and_in_order(spool: Spool) -> None:
+def test_rows_are_sent_once_and_in_order(backlog: Backlog) -> None:
     """In chunks of at most 256; new ones follow."""
-    stream = Stream(spool)
-    fill(spool, 600)
+    stream = Stream(backlog)
+    fill(backlog, 600)
     chunks = send_all(stream)
     assert span(chunks) == (0, 600)
     assert max(len(chunk.rows) for chunk in chunks) == 256
     assert send_all(stream) == []
-    fill(spool, 1)
+    fill(backlog, 1)
     assert span(send_all(stream)) == (600, 601)
 
 
-def test_a_chunk_that_the_socket_refused_is_sent_later(spool: Spool) -> None:
+def test_a_chunk_that_the_socket_refused_is_sent_later(backlog: Backlog) -> None:
     """Only note_sent() moves on."""
-    stream = Stream(spool)
-    fill(spool, 3)
+    stream = Stream(backlog)
+    fill(backlog, 3)
     assert stream.next_chunk() is not None
     assert span(send_all(stream)) == (0, 3)
 
 
-def test_no_more_than_the_window_is_on_its_way(spool: Spool) -> None:
+def test_no_more_than_the_window_is_on_its_way(backlog: Backlog) -> None:
     """What a dead learner can cost is bounded; every acknowledgement lets more follow."""
-    stream = Stream(spool)
+    stream = Stream(backlog)
     for _ in range(3):
-        fill(spool, WINDOW_ROWS)
+        fill(backlog, WINDOW_ROWS)
     assert span(send_all(stream)) == (0, WINDOW_ROWS)
     stream.acknowledge(100)
     assert span(send_all(stream)) == (WINDOW_ROWS, WINDOW_ROWS + 100)
@@ -107,37 +110,37 @@ def test_no_more_than_the_window_is_on_its_way(spool: Spool) -> None:
 def test_wide_rows_travel_in_small_chunks(tmp_path: Path) -> None:
     """A message stays far below the largest frame that a learner accepts."""
     wide = RowLayout(obs=8_000, extra=0, action=1)
-    with Spool(tmp_path, wide, robot="go2", run=RUN) as spool:
-        stream = Stream(spool)
-        fill(spool, 40)
+    with closing(Backlog(Spool(tmp_path, wide, robot="go2", run=RUN))) as backlog:
+        stream = Stream(backlog)
+        fill(backlog, 40)
         assert {chunk.rows.nbytes <= 2**20 for chunk in send_all(stream)} == {True}
 
 
-def test_acknowledged_rows_leave_the_spool(spool: Spool) -> None:
+def test_acknowledged_rows_leave_the_spool(backlog: Backlog) -> None:
     """Late and repeated acknowledgements change nothing."""
-    stream = Stream(spool)
-    fill(spool, 10)
+    stream = Stream(backlog)
+    fill(backlog, 10)
     send_all(stream)
     for expected in (4, 2, 4, 0):
         stream.acknowledge(expected)
-        assert spool.oldest == 4
-    assert spool.pending == 6
+        assert backlog.oldest == 4
+    assert backlog.pending == 6
 
 
-def test_an_acknowledgement_of_rows_that_do_not_exist_is_cut(spool: Spool) -> None:
+def test_an_acknowledgement_of_rows_that_do_not_exist_is_cut(backlog: Backlog) -> None:
     """Numbering never jumps because of what a message claims."""
-    stream = Stream(spool)
-    fill(spool, 10)
+    stream = Stream(backlog)
+    fill(backlog, 10)
     stream.acknowledge(2**53)
-    assert (spool.oldest, spool.end) == (10, 10)
-    fill(spool, 1)
+    assert (backlog.oldest, backlog.end) == (10, 10)
+    fill(backlog, 1)
     assert span(send_all(stream)) == (10, 11)
 
 
-def test_a_welcome_says_where_to_begin(spool: Spool) -> None:
+def test_a_welcome_says_where_to_begin(backlog: Backlog) -> None:
     """What the learner lacks is sent again, what it has is not."""
-    stream = Stream(spool)
-    fill(spool, 10)
+    stream = Stream(backlog)
+    fill(backlog, 10)
     send_all(stream)
     stream.begin(7)
     assert span(send_all(stream)) == (7, 10)
@@ -145,19 +148,19 @@ def test_a_welcome_says_where_to_begin(spool: Spool) -> None:
     assert span(send_all(stream)) == (7, 10), "rows below 7 are durable and gone"
 
 
-def test_a_learner_that_lost_its_replay_gets_what_is_left(spool: Spool) -> None:
-    """It expects 0; the spool has rows from 5 on, and the message says so."""
-    stream = Stream(spool)
-    fill(spool, 10)
+def test_a_learner_that_lost_its_replay_gets_what_is_left(backlog: Backlog) -> None:
+    """It expects 0; the backlog has rows from 5 on, and the message says so."""
+    stream = Stream(backlog)
+    fill(backlog, 10)
     stream.acknowledge(5)
     stream.begin(0)
     assert span(send_all(stream)) == (5, 10)
 
 
-def test_rows_are_sent_again_after_a_stall(spool: Spool, clock: Clock) -> None:
+def test_rows_are_sent_again_after_a_stall(backlog: Backlog, clock: Clock) -> None:
     """Once per stall, from the first that is not durable."""
-    stream = Stream(spool)
-    fill(spool, 10)
+    stream = Stream(backlog)
+    fill(backlog, 10)
     send_all(stream)
     stream.acknowledge(4)
     clock.now += STALL_S
@@ -170,25 +173,25 @@ def test_rows_are_sent_again_after_a_stall(spool: Spool, clock: Clock) -> None:
     assert send_all(stream) == []
 
 
-def test_a_pause_of_the_robot_is_no_stall(spool: Spool, clock: Clock) -> None:
+def test_a_pause_of_the_robot_is_no_stall(backlog: Backlog, clock: Clock) -> None:
     """The clock starts with the first row on its way: nothing is sent twice after a rest."""
-    stream = Stream(spool)
-    fill(spool, 5)
+    stream = Stream(backlog)
+    fill(backlog, 5)
     send_all(stream)
     stream.acknowledge(5)
     clock.now += 100
-    fill(spool, 5)
+    fill(backlog, 5)
     send_all(stream)
     stream.go_back()
     assert send_all(stream) == []
 
 
 def test_acknowledgements_keep_a_long_queue_from_being_sent_again(
-    spool: Spool, clock: Clock
+    backlog: Backlog, clock: Clock
 ) -> None:
     """A slow learner that moves forward is left alone."""
-    stream = Stream(spool)
-    fill(spool, 2000)
+    stream = Stream(backlog)
+    fill(backlog, 2000)
     send_all(stream)
     for expected in range(200, 2000, 200):
         clock.now += 0.9 * STALL_S
@@ -197,10 +200,10 @@ def test_acknowledgements_keep_a_long_queue_from_being_sent_again(
     assert send_all(stream) == []
 
 
-def test_sending_again_into_silence_is_no_progress(spool: Spool, clock: Clock) -> None:
+def test_sending_again_into_silence_is_no_progress(backlog: Backlog, clock: Clock) -> None:
     """`acknowledged_at` is what the learner has done, not what was tried."""
-    stream = Stream(spool)
-    fill(spool, 5)
+    stream = Stream(backlog)
+    fill(backlog, 5)
     send_all(stream)
     started = stream.acknowledged_at
     for _ in range(5):
@@ -213,25 +216,27 @@ def test_sending_again_into_silence_is_no_progress(spool: Spool, clock: Clock) -
 
 
 def test_dropped_rows_are_passed_over(tmp_path: Path) -> None:
-    """A spool at its limit has given up the oldest rows: the next chunk begins behind them."""
-    with Spool(tmp_path, LAYOUT, robot="go2", run=RUN, limit_bytes=20_000) as spool:
-        stream = Stream(spool)
-        while not spool.dropped:
-            fill(spool, 1)
+    """A backlog at its limit has given up the oldest rows: the next chunk begins behind them."""
+    with closing(
+        Backlog(Spool(tmp_path, LAYOUT, robot="go2", run=RUN, limit_bytes=20_000))
+    ) as backlog:
+        stream = Stream(backlog)
+        while not backlog.dropped:
+            fill(backlog, 1)
         chunk = stream.next_chunk()
         assert chunk is not None
-        assert chunk.first == spool.oldest > 0
+        assert chunk.first == backlog.oldest > 0
         stream.note_sent(chunk)
-        assert span([chunk, *send_all(stream)]) == (spool.oldest, spool.end)
+        assert span([chunk, *send_all(stream)]) == (backlog.oldest, backlog.end)
 
 
-def test_goodbye_is_said_when_everything_is_durable(spool: Spool, clock: Clock) -> None:
+def test_goodbye_is_said_when_everything_is_durable(backlog: Backlog, clock: Clock) -> None:
     """Not before, and again every second until it is answered."""
-    stream = Stream(spool)
-    fill(spool, 5)
+    stream = Stream(backlog)
+    fill(backlog, 5)
     stream.acknowledge(5)
     assert stream.bye(RUN) is None, "the run goes on"
-    fill(spool, 1)
+    fill(backlog, 1)
     stream.made = 6
     assert stream.bye(RUN) is None, "a row is not durable"
     stream.acknowledge(6)
@@ -246,28 +251,28 @@ def test_goodbye_is_said_when_everything_is_durable(spool: Spool, clock: Clock) 
     assert stream.bye(RUN) is None
 
 
-def test_a_new_learner_hears_the_goodbye_at_once(spool: Spool) -> None:
+def test_a_new_learner_hears_the_goodbye_at_once(backlog: Backlog) -> None:
     """The one who heard it before has died."""
-    stream = Stream(spool, made=0)
+    stream = Stream(backlog, made=0)
     assert stream.bye(RUN) is not None
     stream.begin(0)
     assert stream.bye(RUN) is not None
 
 
-def test_a_farewell_out_of_turn_deletes_nothing(spool: Spool) -> None:
-    """Rows are in the spool until they are durable, whatever a message says."""
-    stream = Stream(spool)
-    fill(spool, 5)
+def test_a_farewell_out_of_turn_deletes_nothing(backlog: Backlog) -> None:
+    """Rows are in the backlog until they are durable, whatever a message says."""
+    stream = Stream(backlog)
+    fill(backlog, 5)
     assert not stream.finish()
     stream.made = 5
     assert not stream.finish()
     assert span(send_all(stream)) == (0, 5)
 
 
-def test_a_finished_run_leaves_nothing_behind(spool: Spool, tmp_path: Path) -> None:
-    """Its spool is deleted, and late messages find nothing to do."""
-    stream = Stream(spool)
-    fill(spool, 5)
+def test_a_finished_run_leaves_nothing_behind(backlog: Backlog, tmp_path: Path) -> None:
+    """Its backlog is deleted, and late messages find nothing to do."""
+    stream = Stream(backlog)
+    fill(backlog, 5)
     stream.made = 5
     stream.acknowledge(5)
     assert stream.finish()

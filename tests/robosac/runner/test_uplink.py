@@ -14,11 +14,13 @@ import zmq
 
 from robosac.errors import WireError
 from robosac.replay import RowLayout
+from robosac.runner import line as line_module
 from robosac.runner import uplink as uplink_module
+from robosac.runner.frames import NUMBER, FromUplink, Kept, ToUplink, UplinkConfig
 from robosac.runner.pipe import FramePipe
 from robosac.runner.policy_store import PolicyFile, declined
 from robosac.runner.spool import Spool
-from robosac.runner.uplink import NUMBER, FromUplink, ToUplink, Uplink, UplinkConfig
+from robosac.runner.uplink import Uplink
 from robosac.wire import messages
 from robosac.wire.messages import Held, decode_from_robot, encode
 from robosac.wire.sockets import bind_learner
@@ -146,8 +148,12 @@ class Robot:
 
     def wait_until_spooled(self, end: int) -> None:
         """Wait until rows below this number are on disk."""
-        while NUMBER.unpack(self.wait_for(FromUplink.SPOOLED))[0] < end:
+        while self.kept().below < end:
             pass
+
+    def kept(self) -> Kept:
+        """Wait for the uplink to say how far it is."""
+        return msgspec.msgpack.decode(self.wait_for(FromUplink.KEPT), type=Kept)
 
     def ended(self) -> bool:
         """Whether the uplink has ended within a while."""
@@ -370,9 +376,11 @@ def test_policies_reach_the_loop_by_file(learner: FakeLearner, robot: Robot) -> 
     learner.welcome(version=3)
     file = msgspec.msgpack.decode(robot.wait_for(FromUplink.POLICY), type=PolicyFile)
     assert file.version == 3
-    assert learner.hear(messages.Ping).policy == 3
+    while learner.hear(messages.Ping).policy != 3:
+        pass
     learner.say(messages.Policy(version=4, sha256=SHA256), FILE)
-    assert learner.hear(messages.Ping).policy == 4
+    while learner.hear(messages.Ping).policy != 4:
+        pass
 
 
 def test_a_policy_with_a_wrong_digest_does_not_reach_the_loop(
@@ -437,7 +445,7 @@ def test_a_silent_learner_is_greeted_again(
     learner: FakeLearner, robot: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection may live while the process behind it hangs or has been replaced."""
-    monkeypatch.setattr(uplink_module, "_SILENCE_S", 0.5)
+    monkeypatch.setattr(line_module, "SILENCE_S", 0.5)
     learner.hear(messages.Hello)
     learner.welcome({RUN: 0})
     learner.hear(messages.Ping)
