@@ -1,0 +1,102 @@
+"""Real learners, uplinks and runners are killed, stopped and cut off; every row arrives once."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.exactly_once.network import PYTHON, ROOT, Namespaces, why_no_namespaces
+from tools.exactly_once.storm import Blow, draw
+from tools.torture import Setup, torture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NO_NAMESPACES = why_no_namespaces()
+
+
+def test_what_happens_follows_from_the_seed() -> None:
+    """The same seed gives the same blows, another one others, and kills are as many as asked."""
+    first, again, other = (
+        list(draw(random.Random(seed), kills=200, faults=True))  # noqa: S311 -- blows, not secrets
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+    assert sum(blow.what == "kill" for blow in first) == 200
+    killed = {blow.role for blow in first if blow.what == "kill"}
+    assert killed == {"learner", "runner", "uplink", "robot"}
+    commands = {blow.what.split()[0] for blow in first if blow.role == "link"}
+    assert commands == {"stall", "half-open", "cut", "partition"}
+    stops = [blow.seconds for blow in first if blow.what == "stop"]
+    assert 0.1 <= min(stops) < 0.5
+    assert 6 < max(stops) <= 8
+
+
+@pytest.mark.timeout(120)
+def test_nine_kills(tmp_path: Path) -> None:
+    """As a maintainer runs it; the last line is the verdict."""
+    command = [*PYTHON, "tools/torture.py", "--kills", "9", "--seed", "1"]
+    done = subprocess.run(
+        [*command, "--folder", str(tmp_path / "torture")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "lost 0 duplicated 0 kills 9", done.stdout
+    assert done.returncode == 0
+    assert len((tmp_path / "torture" / "events.jsonl").read_text().splitlines()) >= 9
+
+
+@pytest.mark.timeout(120)
+def test_one_fault_of_every_kind(tmp_path: Path) -> None:
+    """Delay with jitter and 1 Mbit/s all the time; each other fault strikes one of two links."""
+    faults = ("stall 1", "cut reset", "cut close", "half-open up 0", "half-open down 0")
+    blows = [Blow(0.5, "stop", "uplink", 0, seconds=0.1)]
+    blows += [Blow(0.5, fault, "link", number) for number, fault in enumerate(faults)]
+    blows += [Blow(0.5, "partition 1.5", "link", 1), Blow(2.0, "cut reset", "link", 0)]
+    outcome = torture(tmp_path / "torture", Setup(runners=2, rate_hz=100.0, faults=True), blows)
+    assert outcome.good, (outcome.verdict, outcome.strange)
+    assert outcome.verdict.rows > 500
+
+
+@pytest.mark.skipif(NO_NAMESPACES is not None, reason=NO_NAMESPACES or "")
+def test_namespaces_are_apart_and_leave_nothing() -> None:
+    """A runner reaches its proxy and not the learner; afterwards nothing is left."""
+    network = Namespaces(runners=2, faults=True)
+    try:
+        assert len(own_namespaces()) == 4
+        assert reach(network, "10.77.2.1:7777") == "reached"
+        assert reach(network, "10.77.0.2:7777") == "unreachable"
+        assert network.endpoint(1) == "tcp://10.77.2.1:7777"
+    finally:
+        network.close()
+    assert own_namespaces() == []
+
+
+def own_namespaces() -> list[str]:
+    """Those that this process has made."""
+    listed = subprocess.check_output(["ip", "netns", "list"], text=True)
+    return [line for line in listed.splitlines() if line.startswith(f"rbt{os.getpid()}")]
+
+
+def reach(network: Namespaces, address: str) -> str:
+    """Whether the second runner's machine can connect to an address."""
+    host, _, port = address.partition(":")
+    code = f"""
+import socket
+try:
+    socket.create_connection(({host!r}, {port}), timeout=2).close()
+    print("reached")
+except ConnectionResetError:
+    print("reached")  # by a proxy whose learner is not there
+except OSError:
+    print("unreachable")
+"""
+    command = [*network.runner_prefix(1), *PYTHON, "-c", code]
+    return subprocess.check_output(command, text=True).strip()
