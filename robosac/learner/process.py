@@ -32,6 +32,7 @@ from robosac.run_folder import RunFolder, write_atomically
 if TYPE_CHECKING:
     from robosac.learner.checkpoint import Frozen, Resumed
     from robosac.learner.options import LearnerOptions
+    from robosac.policy import Contract
     from robosac.run_folder import RunConfig
 
 _STATUS_S = 0.5
@@ -116,41 +117,63 @@ class LearnerProcess:
         Raises what went wrong on any of the threads.
         """
         try:
+            learner = None
             if not self._lifeline.cut:
-                self._read_contract()
+                learner = self._earlier_learner()
                 self._service.start()
             while not self._service.contract_known.wait(_IDLE_S):
                 if self._lifeline.cut:
                     return
             self._raise_service_error()
-            self._learn_and_leave()
+            self._learn_and_leave(learner or self._new_learner())
         finally:
             with contextlib.suppress(Exception):  # it has been raised, or another error is
                 self._service.close()
             self._door.close()
 
-    def _read_contract(self) -> None:
-        """A resumed run knows its contract, and what it has learned from, before any robot calls.
+    def _earlier_learner(self) -> Learner | None:
+        """A resumed run knows what it has learned, and from what, before any robot calls.
 
-        Raises PolicyError, StorageError.
+        None for a new run.  Raises PolicyError, StorageError, CheckpointError.
         """
         try:
             document = self._folder.contract_path.read_bytes()
         except FileNotFoundError:
-            return
+            return None
         except OSError as error:
             raise StorageError.from_os(self._folder.contract_path, error) from None
-        self._service.open_log(contracts.decode(document))
+        contract = contracts.decode(document)
+        learner = self._build(contract)
+        self._service.open_log(contract, learner.take)
+        self._resume(learner)
+        return learner
 
-    def _learn_and_leave(self) -> None:
+    def _new_learner(self) -> Learner:
+        """Begin with the contract that the first robot has brought."""
         assert self._service.contract is not None
         write_atomically(self._folder.contract_path, contracts.encode(self._service.contract))
-        torch.set_num_threads(torch_threads())
-        learner = Learner(self._config.recipe, self._service.contract, seed=self._config.seed)
+        learner = self._build(self._service.contract)
+        for chunk in self._inbox.take():
+            learner.take(chunk)
         self._resume(learner)
+        return learner
+
+    def _build(self, contract: Contract) -> Learner:
+        torch.set_num_threads(torch_threads())
+        return Learner(self._config.recipe, contract, seed=self._config.seed)
+
+    def _resume(self, learner: Learner) -> None:
+        """Restore the newest checkpoint into a learner that has its rows, and prove it."""
+        self._resumed_from = checkpoint.restore_newest(self._folder.checkpoint, learner)
+        if self._resumed_from is not None:
+            tell(event="resumed", text=str(self._resumed_from))
+        self._set_pace(learner)
+
+    def _learn_and_leave(self, learner: Learner) -> None:
         publisher = Publisher(learner, self._service, self._folder)
         metrics = MetricsWriter(self._folder.path)
         publisher.put(learner.snapshot())
+        self._service.turned_at = time.monotonic()
         try:
             self._learn(learner, publisher, metrics)
             self._leave(learner, publisher, metrics)
@@ -158,15 +181,6 @@ class LearnerProcess:
             for thread in (publisher, metrics):
                 with contextlib.suppress(Exception):  # it has been raised, or another error is
                     thread.close()
-
-    def _resume(self, learner: Learner) -> None:
-        """Refill replay from the log, then restore the newest checkpoint, and prove it."""
-        for chunk in self._inbox.take():
-            learner.take(chunk)
-        self._resumed_from = checkpoint.restore_newest(self._folder.checkpoint, learner)
-        if self._resumed_from is not None:
-            tell(event="resumed", text=str(self._resumed_from))
-        self._set_pace(learner)
 
     def _learn(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
         """Spend the budget; publish, checkpoint and report on the way."""

@@ -164,15 +164,16 @@ class Service:
             {key: max(made.get(key, 0), marks.get(key, 0)) for key in made.keys() | marks.keys()}
         )
 
-    def open_log(self, contract: Contract) -> None:
-        """Take the run's contract, open the log and refill the inbox from it; raises StorageError.
+    def open_log(self, contract: Contract, take: Callable[[Chunk], None] | None = None) -> None:
+        """Take the run's contract, open the log and hand over what is in it; raises StorageError.
 
-        Called by the service thread itself, or before start().
+        Called by the service thread itself, or before start().  `take` gets the chunks one by one,
+        which a long log asks for; without it they go to the inbox.
         """
         self._log = SegmentLog(self._folder, contract.row_layout)
         self.contract, self._document = contract, contracts.encode(contract)
         for chunk in self._log.rows():
-            self._hand_over(chunk)
+            self._hand_over(chunk, take or self._inbox.put)
         self.found = self._log.audit(self._log.marks)
         self.contract_known.set()
 
@@ -344,18 +345,18 @@ class Service:
             return
         self._log.sync()
         for _, chunk in self._unsynced:
-            self._hand_over(chunk)
+            self._hand_over(chunk, self._inbox.put)
         for identity, key in {(one.identity, chunk.key) for one, chunk in self._unsynced}:
             expected = self._log.marks.get(key, 0)
             self._send(identity, messages.Ack(run=key[1], expected=expected))
         self._unsynced.clear()
 
-    def _hand_over(self, chunk: Chunk) -> None:
+    def _hand_over(self, chunk: Chunk, take: Callable[[Chunk], None]) -> None:
         """Count rows that are durable, and let the learner have them."""
         if len(chunk.rows):
             self.ledger.rows += len(chunk.rows)
             self.ledger.account(chunk.robot).rows += len(chunk.rows)
-            self._inbox.put(chunk)
+            take(chunk)
 
     def _note_episode(self, episode: messages.Episode) -> None:
         """Keep an episode for display; raises WireError when its names are more than a task has."""
