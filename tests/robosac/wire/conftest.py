@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from robosac.wire.sockets import Context
 
+PATIENCE_S = 5.0
+
 
 class KeyFolders:
     """A folder of keys as `robosac keys pup-1 pup-2` leaves it."""
@@ -50,11 +52,14 @@ def key_folders(tmp_path: Path) -> KeyFolders:
 
 @pytest.fixture
 def context() -> Iterator[Context]:
-    """Wait until every socket of the context is closed; a test that leaves one open hangs here."""
+    """End the context; a test that leaves a socket or a thread behind fails here."""
     threads = threading.active_count()
     context: Context = zmq.Context()
     yield context
-    context.term()
+    ending = threading.Thread(target=context.term, daemon=True)  # it waits for every socket
+    ending.start()
+    ending.join(PATIENCE_S)
+    assert not ending.is_alive()
     assert threading.active_count() == threads
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from robosac.errors import WireError
@@ -81,3 +83,13 @@ def test_an_unknown_host_cannot_be_listened_on() -> None:
     """A name that resolves to nothing is told, with what would do."""
     with pytest.raises(WireError, match=r"'nowhere\.invalid' is unknown.*127\.0\.0\.1 for itself"):
         parse_bind_address("nowhere.invalid:5555")
+
+
+def test_a_name_stands_for_its_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Robots look names up for IPv4 only: a learner must not listen on IPv6 where they call."""
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: list(found))
+    assert parse_bind_address("localhost:5555") == Address("127.0.0.1", 5555)

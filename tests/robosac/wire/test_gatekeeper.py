@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zmq
+from zmq.utils import z85
 
 from robosac.errors import WireError
 from robosac.wire.gatekeeper import Gatekeeper
@@ -55,6 +56,17 @@ class Call:
             robot.send(b"hello")
             assert self.learner.poll(WAIT_MS)
             return receive(self.learner)[1]
+
+
+def ask(context: Context, question: list[bytes]) -> list[bytes]:
+    """Ask as ZeroMQ itself does at a handshake."""
+    asker = context.socket(zmq.REQ)
+    asker.connect("inproc://zeromq.zap.01")
+    asker.send_multipart(question)
+    assert asker.poll(WAIT_MS)
+    answer = asker.recv_multipart()
+    asker.close()
+    return answer
 
 
 @pytest.fixture
@@ -182,12 +194,17 @@ def test_other_ways_in_are_closed(
     gatekeeper: Gatekeeper, context: Context, question: list[bytes]
 ) -> None:
     """Only CURVE is answered with yes, and no question is left without an answer."""
-    asker = context.socket(zmq.REQ)
-    asker.connect("inproc://zeromq.zap.01")
-    asker.send_multipart(question)
-    assert asker.poll(WAIT_MS)
-    assert asker.recv_multipart()[2] == b"400"
-    asker.close()
+    assert ask(context, question)[2] == b"400"
+
+
+def test_the_key_counts_with_its_proof_only(
+    gatekeeper: Gatekeeper, context: Context, key_folders: KeyFolders
+) -> None:
+    """Public keys are public: CURVE alone makes the caller prove that it has the secret."""
+    question = [b"1.0", b"7", b"", b"1.2.3.4", b"", b"CURVE"]
+    public = z85.decode(key_folders.robot("pup-1").public)
+    assert ask(context, [*question, public])[2] == b"200"
+    assert ask(context, [*question[:5], b"GSSAPI", public])[2] == b"400"
 
 
 def test_a_context_has_one_gatekeeper(
