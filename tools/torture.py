@@ -64,8 +64,8 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing at all was wrong."""
-        return self.verdict.good and not self.strange
+        """Whether nothing at all was wrong; no rows at all prove nothing."""
+        return self.verdict.good and not self.strange and self.verdict.rows > 0
 
     @property
     def kills(self) -> int:

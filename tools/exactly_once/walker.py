@@ -22,6 +22,7 @@ import robots
 from robosac.env import RobotEnv
 from robosac.policy.describe import describe_robot
 from robosac.runner.loop import Loop
+from robosac.runner.realtime import realtime
 from robosac.runner.uplink_link import UplinkLink
 from robosac.tasks.walk import Walk, WalkConfig
 from robots import SafetyStopError
@@ -122,8 +123,11 @@ def main() -> int:
         stopped=lambda: False,
     )
     notes = Notes(env)
+    loop = Loop(notes, link, contract.row_layout, run=run, seed=0)
     try:
-        Loop(notes, link, contract.row_layout, run=run, seed=0).run(None, stopped=asked.is_set)
+        with realtime() as granted:
+            print(granted, flush=True)
+            loop.run(None, stopped=asked.is_set)
     finally:
         link.close()
         env.close()

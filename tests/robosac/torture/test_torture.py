@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.exactly_once.network import PYTHON, ROOT, Namespaces, why_no_namespaces
-from tools.exactly_once.storm import Blow, draw
-from tools.torture import Setup, torture
+from tools import torture as tool
+from tools.exactly_once.crew import Crew
+from tools.exactly_once.network import PYTHON, ROOT, Namespaces, Network, why_no_namespaces
+from tools.exactly_once.storm import Blow, Storm, draw
+from tools.exactly_once.verdict import Verdict
+from tools.torture import Outcome, Setup, torture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +39,57 @@ def test_what_happens_follows_from_the_seed() -> None:
     stops = [blow.seconds for blow in first if blow.what == "stop"]
     assert 0.1 <= min(stops) < 0.5
     assert 6 < max(stops) <= 8
+
+
+@pytest.mark.parametrize(
+    ("verdict", "strange", "good"),
+    [
+        (Verdict(rows=5), [], True),
+        (Verdict(rows=5, lost=2, problems=["two"]), [], False),
+        (Verdict(rows=5, altered=1, problems=["one"]), [], False),
+        (Verdict(rows=5), ["it ended early"], False),
+        (Verdict(rows=0), [], False),
+    ],
+)
+def test_whatever_is_wrong_is_no_success(
+    verdict: Verdict, strange: list[str], *, good: bool
+) -> None:
+    """Nothing at all in replay is wrong as well."""
+    outcome = Outcome(verdict=verdict, strange=strange, runs=1, dealt={}, duration_s=1.0)
+    assert outcome.good == good
+
+
+def test_the_last_lines_tell_what_was_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Exit code 1, where to look, and the figures last."""
+    verdict = Verdict(rows=5, lost=2, problems=["two are missing"])
+    dealt = {"kill robot": 1, "kill uplink": 2, "stop runner": 4}
+    outcome = Outcome(verdict=verdict, strange=["strange"], runs=1, dealt=dealt, duration_s=1.0)
+    monkeypatch.setattr(tool, "torture", lambda *arguments: outcome)
+    monkeypatch.setattr("sys.argv", ["torture.py", "--folder", str(tmp_path)])
+    assert tool.main() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["two are missing", "strange"]
+    assert lines[-2:] == [f"everything is kept in {tmp_path}", "lost 2 duplicated 0 kills 3"]
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_ends_by_itself_is_reported(tmp_path: Path) -> None:
+    """At once, with the log to look into: here the learner's port is taken."""
+    network = Network(runners=1, faults=False)
+    host, _, port = network.learner.partition(":")
+    with socket.create_server((host, int(port))):
+        crew = Crew(tmp_path / "crew", network, runners=1, rate_hz=10.0)
+        try:
+            crew.start()
+            storm = Storm(crew, network)
+            storm.begin()
+            storm.end()
+        finally:
+            crew.close()
+    assert storm.strange == ["learner has ended with exit code 2; see its log"]
+    assert b"cannot be used" in (tmp_path / "crew" / "learner.log").read_bytes()
 
 
 @pytest.mark.timeout(120)
