@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,17 @@ from robosac.exit_codes import EXIT_DONE, EXIT_USER
 from robosac.lifeline import Lifeline, tell
 from robosac.run_folder import RunFolder
 from robosac.runner.loop import Loop
+from robosac.runner.realtime import realtime
 from robosac.runner.uplink_link import UplinkLink
 from robots import RobotError
 from sim.errors import SimError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from robosac.cli.resolve import Workplace
+
+_LOOK_S = 0.5
 
 
 class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,10 +85,36 @@ class Runner:
             stack.callback(self._leave)
             stack.callback(self._link.close)
             stack.callback(self._place.env.close)
+            stack.enter_context(self._link_state_told())
+            if self._config.realtime:
+                granted = stack.enter_context(realtime())
+                if granted.priority is None:
+                    tell(event="notice", text=f"{self._config.name}: {granted}")
             self._loop.run(self._config.steps, stopped=self._stopped)
 
     def _stopped(self) -> bool:
         return self._lifeline.cut
+
+    @contextlib.contextmanager
+    def _link_state_told(self) -> Iterator[None]:
+        """Tell the parent how the link is whenever that changes, off the control thread."""
+        over = threading.Event()
+
+        def watch() -> None:
+            told = ""
+            while not over.wait(_LOOK_S):
+                state = self._link.link_state
+                if state != told:
+                    tell(event="link", robot=self._config.name, state=state)
+                    told = state
+
+        thread = threading.Thread(target=watch, name="link-state", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _leave(self) -> None:
         RunFolder.write_json(self._report_path, self._report())
@@ -96,8 +128,10 @@ class Runner:
             run=self._run,
             made=self._loop.made,
             missed_ticks=None if env is None else env.overruns,
+            lateness=None if env is None else env.lateness.report(),
             guards={} if env is None else dict(env.robot.interventions),
             refused_policies=self._link.refused_policies,
+            dropped=self._link.dropped,
         )
 
 

@@ -186,6 +186,8 @@ class Supervisor:
                 self._show(figures)
             case "resumed" | "notice":
                 say(figures["text"])
+            case "link" if self._learner is None:
+                say(f"{figures['robot']}: {figures['state']}")
             case "made":
                 self.made += figures["steps"]
                 self._incomplete |= not figures["complete"]

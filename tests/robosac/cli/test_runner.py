@@ -106,7 +106,8 @@ def finish(runner: subprocess.Popen[bytes]) -> tuple[int, list[dict[str, Any]]]:
     """Wait for the end; returns the exit code and what was told."""
     code = runner.wait(PATIENCE_S)
     assert runner.stdout is not None
-    return code, [msgspec.json.decode(line) for line in runner.stdout]
+    told = [msgspec.json.decode(line) for line in runner.stdout]
+    return code, [one for one in told if one["event"] != "link"]
 
 
 def ask_to_stop(runner: subprocess.Popen[bytes]) -> None:
