@@ -18,6 +18,7 @@ SILENCE_S = 3.0
 _RETRY_S = 0.5
 _RETRY_MAX_S = 5.0
 _PATIENCE_MAX_S = 24.0
+_GROWTH_MAX = 64.0
 
 
 class Line:
@@ -73,7 +74,7 @@ class Line:
         if silence <= self._patience():
             return False
         self._close_socket()
-        self._growth = min(2 * self._growth, _PATIENCE_MAX_S)
+        self._growth = min(2 * self._growth, _GROWTH_MAX)
         self._open()
         return True
 

@@ -125,6 +125,11 @@ class UplinkLink(Link):
         return self._dropped_before + self._kept.dropped + self._outbox.given_up
 
     @property
+    def unspooled(self) -> int:
+        """Rows that are neither on disk nor at the learner."""
+        return len(self._outbox)
+
+    @property
     def _waiting(self) -> bool:
         return not self._given_up and len(self._outbox) > 0
 

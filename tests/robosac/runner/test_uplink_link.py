@@ -163,7 +163,7 @@ def test_a_killed_uplink_is_replaced_and_no_row_is_lost(place: Place, contract: 
         os.kill(uplink_pid(link), signal.SIGKILL)
         record(link, contract, made + 500, 500)
         made += 1000
-        until(link, lambda: not len(link._outbox))  # noqa: SLF001 -- the new one has taken over
+        until(link, lambda: not link.unspooled)
     link.finish(made)
     link.close()
     place.service.close()
@@ -235,7 +235,7 @@ def test_memory_is_bounded_when_an_uplink_hangs_for_long(
     link = place.link()
     link.wait_until_ready()
     record(link, contract, 0, 50)
-    until(link, lambda: not len(link._outbox))  # noqa: SLF001 -- on disk
+    until(link, lambda: not link.unspooled)
     os.kill(uplink_pid(link), signal.SIGSTOP)
     record(link, contract, 50, 20_000)
     lost = link.dropped
@@ -288,7 +288,7 @@ def test_without_a_learner_rows_wait_on_disk(place: Place, contract: Contract) -
     until(link, lambda: place.service.ledger.rows == 100)
     port = place.stop_serving()
     record(link, contract, 100, 100)
-    until(link, lambda: not len(link._outbox))  # noqa: SLF001 -- they are in the spool
+    until(link, lambda: not link.unspooled)
     place.stopped = True
     link.finish(200)
     link.close()
@@ -542,7 +542,7 @@ link.wait_until_ready()
 rows = [np.full(contract.row_layout.width, number, np.float32) for number in range(3050)]
 for row in rows[:50]:
     link.record(row)
-while len(link._outbox):
+while link.unspooled:
     link.pause()
 os.kill(link._process.pid, signal.SIGSTOP)
 for row in rows[50:]:
@@ -572,7 +572,7 @@ def test_an_uplink_may_be_killed_any_number_of_times(place: Place, contract: Con
     link.wait_until_ready()
     for number in range(6):
         record(link, contract, 10 * number, 10)
-        until(link, lambda: not len(link._outbox))  # noqa: SLF001 -- as above
+        until(link, lambda: not link.unspooled)
         os.kill(uplink_pid(link), signal.SIGKILL)
     link.finish(60)
     link.close()
