@@ -35,10 +35,13 @@ class SimClock:
             self._origin_ns += lag_ns - _LAG_MAX_NS
         return self.now_ns + min(max(lag_ns, 0), _LAG_MAX_NS)
 
-    def pace(self) -> None:
-        """Sleep until the wall clock has caught up with physics; no-op when free-running."""
+    def pace(self, until_ns: int) -> None:
+        """Sleep until the wall clock has come to this time, too; no-op when free-running.
+
+        Physics goes by whole steps and may have stopped short of it.
+        """
         if not self._realtime:
             return
-        ahead_ns = self._origin_ns + self.now_ns - time.monotonic_ns()
+        ahead_ns = self._origin_ns + until_ns - time.monotonic_ns()
         if ahead_ns > 0:
             time.sleep(ahead_ns / 1e9)

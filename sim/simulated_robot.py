@@ -72,7 +72,7 @@ class SimulatedRobot(Robot):
             self._step()
             clock.now_ns += self._step_ns
         self._finish_steps()
-        clock.pace()
+        clock.pace(deadline_ns)
 
     def now(self) -> int:
         """Simulated time, ns."""

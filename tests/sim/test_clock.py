@@ -51,7 +51,7 @@ def test_free_time_stands_still_between_steps(wall: Wall) -> None:
     clock.begin()
     clock.now_ns += 7
     wall.now_ns += SECOND
-    clock.pace()
+    clock.pace(clock.now_ns)
     assert (clock.read(), wall.slept_ns) == (7, 0)
 
 
@@ -62,7 +62,7 @@ def test_real_time_waits_for_the_wall(wall: Wall) -> None:
     for _ in range(3):
         clock.now_ns += SECOND // 50
         wall.now_ns += 3_000_000
-        clock.pace()
+        clock.pace(clock.now_ns)
     assert wall.slept_ns == 3 * (SECOND // 50 - 3_000_000)
     assert clock.read() == clock.now_ns
 
@@ -74,7 +74,7 @@ def test_real_time_goes_by_while_the_loop_thinks(wall: Wall) -> None:
     wall.now_ns += 30_000_000
     assert clock.read() == 30_000_000
     clock.now_ns += 20_000_000
-    clock.pace()
+    clock.pace(clock.now_ns)
     assert (clock.read(), wall.slept_ns) == (30_000_000, 0)
 
 
