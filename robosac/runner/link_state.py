@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CONNECTED = "connected"
 WARMING_UP = "connected, the learner has no policy yet"
+STALLED = "connected, but the learner has stopped learning"
 SILENT = "the learner is silent"
 SETTLE_S = 3.0
 """How long trouble lasts before it is worth a line in the log, s."""

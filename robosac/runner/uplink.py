@@ -64,6 +64,7 @@ class Uplink:
         self._teller = Teller(pipe)
         self._told = Kept(0, 0, 0)
         self._welcomed = False
+        self._learning = True
         self._refusal = ""
         self._policy_seen = 0
         self._unstored: tuple[messages.Welcome | messages.Policy, bytes] | None = None
@@ -175,6 +176,8 @@ class Uplink:
                 self._advance(message)
             case messages.Credit() if message.run == self._config.run:
                 self._pipe.send(FromUplink.CREDIT, msgspec.msgpack.encode(message.credit))
+            case messages.Pong():
+                self._learning = message.learning
             case messages.Enough():
                 self._pipe.send(FromUplink.ENOUGH)
             case messages.Unknown() if self._welcomed:
@@ -252,7 +255,7 @@ class Uplink:
         if self._refusal:
             return f"the learner refuses this robot: {self._refusal}"
         if self._welcomed:
-            return link_state.CONNECTED
+            return link_state.CONNECTED if self._learning else link_state.STALLED
         if self._line.connection is not Connection.CONNECTED:
             return f"{self._config.endpoint}: {self._line.connection.value}"
         return link_state.SILENT if self._line.silent else link_state.WARMING_UP

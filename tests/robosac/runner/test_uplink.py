@@ -17,6 +17,7 @@ from robosac.replay import RowLayout
 from robosac.runner import line as line_module
 from robosac.runner import uplink as uplink_module
 from robosac.runner.frames import NUMBER, FromUplink, Kept, ToUplink, UplinkConfig
+from robosac.runner.link_state import STALLED
 from robosac.runner.pipe import FramePipe
 from robosac.runner.policy_store import PolicyFile, declined
 from robosac.runner.spool import Spool
@@ -494,3 +495,14 @@ def test_a_ping_tells_how_many_rows_wait(
     learner.say(messages.Ack(run=RUN, expected=7))
     while learner.hear(messages.Ping).pending != 2:
         pass
+
+
+def test_a_learner_that_no_longer_learns_is_told(learner: FakeLearner, robot: Robot) -> None:
+    """It answers and takes rows in, and still something is wrong there; until it is not."""
+    learner.hear(messages.Hello)
+    learner.welcome()
+    for learning, state in ((True, "connected"), (False, STALLED), (True, "connected")):
+        learner.hear(messages.Ping)
+        learner.say(messages.Pong(learning=learning))
+        while robot.wait_for(FromUplink.STATE).decode() != state:
+            pass
