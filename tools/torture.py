@@ -7,7 +7,7 @@
 Runners stream rows whose contents follow from robot, run and sequence number; a counter that
 survives SIGKILL tells how many were recorded.  At the end every recorded row must be in the
 learner's replay once, in order and unaltered.  The last line is `lost 0 duplicated 0 kills 200`.
-Exit code 1 when anything is missing, doubled or otherwise wrong; the folder is kept then.
+Exit code 1 when anything is missing, doubled or otherwise wrong; the folder is kept then.  Every blow stands in its events.jsonl.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def main() -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="torture-"))
     setup = Setup(options.runners, options.rate, options.faults, options.namespaces)
     rng = random.Random(options.seed)  # noqa: S311 -- blows, not secrets
-    outcome = torture(folder, setup, list(draw(rng, kills=options.kills, faults=options.faults)))
+    blows = draw(rng, kills=options.kills, faults=options.faults, cables=options.namespaces)
+    outcome = torture(folder, setup, list(blows))
     for problem in outcome.verdict.problems + outcome.strange:
         print(problem)
     print(f"{outcome.verdict.rows} rows of {outcome.runs} runs in {outcome.duration_s:.0f} s")

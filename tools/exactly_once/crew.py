@@ -61,10 +61,14 @@ class Crew:
         for worker in (self.learner, *self.runners):
             code = worker.exit_code
             if code is not None:
-                if code and not worker.leaving:
+                if code and not (worker.killed or self._may_fail(worker)):
                     strange.append(f"{worker.name} has ended with exit code {code}; see its log")
                 worker.start()
         return strange
+
+    def _may_fail(self, worker: Worker) -> bool:
+        """A runner that is to leave says so when its uplink, being stopped, has not taken all."""
+        return worker is not self.learner and worker.leaving
 
     def at_work(self) -> bool:
         """Whether the learner has come so far that it learns."""
@@ -111,7 +115,7 @@ class Crew:
         deadline = time.monotonic() + patience_s
         strange = []
         for runner in self.runners:
-            runner.say("finish")
+            runner.ask_to_finish()
         for worker in (*self.runners, self.learner):
             if worker is self.learner:
                 strange += self._wait_for_uplinks(deadline)

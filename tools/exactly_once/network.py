@@ -89,6 +89,16 @@ class Network:
         """Where a runner finds the learner."""
         return f"tcp://{self.proxies[index].address if self.proxies else self.learner}"
 
+    def pull(self, index: int) -> None:
+        """Pull the cable of a runner: packets are lost, and nobody is told; raises ValueError."""
+        message = f"cable of runner {index} on loopback; expected namespaces, which have cables"
+        raise ValueError(message)
+
+    def plug_in(self, index: int) -> None:
+        """Put the cable of a runner back; raises ValueError."""
+        message = f"cable of runner {index} on loopback; expected namespaces, which have cables"
+        raise ValueError(message)
+
     def close(self) -> None:
         """Take everything down; may be called any number of times."""
         self._stack.close()
@@ -147,9 +157,20 @@ class Namespaces(Network):
             self._cable(name, number)
         self.learner_prefix = _enter(learner)
 
+    def pull(self, index: int) -> None:
+        """Take down the middle end of the cable."""
+        _ip("-n", self._middle, "link", "set", self._device(index + 1), "down")
+
+    def plug_in(self, index: int) -> None:
+        """Take it up again."""
+        _ip("-n", self._middle, "link", "set", self._device(index + 1), "up")
+
+    def _device(self, number: int) -> str:
+        return f"{self._tag}v{number}"
+
     def _cable(self, name: str, number: int) -> None:
         """Join a namespace to the middle one by a pair of virtual interfaces."""
-        here, there = f"{self._tag}v{number}", "eth0"
+        here, there = self._device(number), "eth0"
         _ip("-n", self._middle, "link", "add", here, "type", "veth", "peer", "name", there,
             "netns", name)  # fmt: skip
         ends = (self._middle, here, 1), (name, there, 2)

@@ -24,6 +24,7 @@ _STRUCK = {"learner": 2, "runner": 3, "uplink": 5}
 """How often each role is struck, in proportion: a learner takes longest to come back."""
 _TOGETHER = 0.2
 """Share of a runner's kills that take its uplinks along, in the same moment."""
+_RESTARTS = ("restart", "learner"), ("restart", "runner"), ("finish", "runner")
 _LINK_FAULTS = (
     "stall 2",
     "stall 7",
@@ -37,7 +38,7 @@ _LINK_FAULTS = (
 _EARLY = 4
 """One blow in so many may hit a learner that is still starting."""
 _WAIT_S = 0.02
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,24 @@ class Blow:
     after_s: float
     """Time since the blow before."""
     what: str
-    """kill, stop, restart, or a command of the fault proxy."""
+    """kill, stop, restart, finish (say goodbye first), pull, or a command of the fault proxy."""
     role: str
-    """learner, runner, uplink, robot (a runner and its uplinks); or link."""
+    """learner, runner, uplink, robot (a runner and its uplinks); link, or cable."""
     victim: int
     """Which of those there are at the time, counted round and round."""
     seconds: float = 0.0
-    """How long a stopped process is left so."""
+    """How long a process is stopped or a cable pulled."""
 
 
-def draw(rng: random.Random, *, kills: int, faults: bool) -> Iterator[Blow]:
-    """Draw blows until there have been so many kills; half of all blows are kills."""
-    kinds = ["kill"] * 10 + ["stop"] * 5 + ["restart"] + (["link"] * 6 if faults else [])
+def draw(
+    rng: random.Random, *, kills: int, faults: bool = False, cables: bool = False
+) -> Iterator[Blow]:
+    """Draw blows until there have been so many kills; half of all blows are kills.
+
+    `faults` are those of proxies; `cables` are pulled, where there are any.
+    """
+    kinds = ["kill"] * 10 + ["stop"] * 5 + ["restart"] * 2
+    kinds += ["link"] * 6 * faults + ["pull"] * 2 * cables
     roles, weights = list(_STRUCK), list(_STRUCK.values())
     while kills:
         after, what, victim = rng.uniform(0.0, 1.2), rng.choice(kinds), rng.randrange(10**6)
@@ -69,8 +76,10 @@ def draw(rng: random.Random, *, kills: int, faults: bool) -> Iterator[Blow]:
             yield Blow(after, what, "robot" if together else role, victim)
         elif what == "stop":
             yield Blow(after, what, role, victim, seconds=0.1 * 80 ** rng.random())
+        elif what == "pull":
+            yield Blow(after, what, "cable", victim, seconds=rng.uniform(0.5, 10))
         elif what == "restart":
-            yield Blow(after, what, rng.choice(["learner", "runner"]), victim)
+            yield Blow(after, *rng.choice(_RESTARTS), victim)
         else:
             yield Blow(after, rng.choice(_LINK_FAULTS), "link", victim)
 
@@ -85,7 +94,7 @@ class Storm:
         self.dealt: Counter[str] = Counter()
         """How often each kind of blow was dealt, such as "kill uplink"."""
         self._crew, self._network = crew, network
-        self._stopped: list[tuple[float, int]] = []
+        self._later: list[tuple[float, Callable[[], None]]] = []
         self._events = (crew.folder / "events.jsonl").open("ab")
         self._started = time.monotonic()
 
@@ -135,6 +144,12 @@ class Storm:
             proxies[blow.victim % len(proxies)].order(blow.what)
             self._note(blow, f"of robot-{blow.victim % len(proxies)}")
             return True
+        if blow.role == "cable":
+            index = blow.victim % len(self._crew.runners)
+            self._network.pull(index)
+            self._after(blow.seconds, partial(self._network.plug_in, index))
+            self._note(blow, f"of robot-{index}")
+            return True
         pids = self._pids(blow)
         if not pids:
             return False
@@ -158,10 +173,13 @@ class Storm:
         worker = workers.get(pid)
         if blow.what == "stop":
             _send(pid, signal.SIGSTOP)
-            self._stopped.append((time.monotonic() + blow.seconds, pid))
+            self._after(blow.seconds, partial(_send, pid, signal.SIGCONT))
         elif blow.what == "restart":
             assert worker is not None
             worker.ask_to_leave()
+        elif blow.what == "finish":
+            assert worker is not None
+            worker.ask_to_finish()
         elif worker is not None:
             if blow.role == "robot":
                 self._kill_uplinks(worker)
@@ -176,10 +194,15 @@ class Storm:
             if robot == runner.name:
                 _send(pid, signal.SIGKILL)
 
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._later.append((time.monotonic() + seconds, action))
+
     def _wake(self, now: float) -> None:
-        for due, pid in [one for one in self._stopped if one[0] <= now]:
-            _send(pid, signal.SIGCONT)
-            self._stopped.remove((due, pid))
+        """Do what is due by now."""
+        due = [one for one in self._later if one[0] <= now]
+        self._later = [one for one in self._later if one[0] > now]
+        for _, action in due:
+            action()
 
     def _note(self, blow: Blow, whom: str) -> None:
         self.dealt[f"{blow.what} {blow.role}"] += 1

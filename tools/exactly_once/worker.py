@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,10 @@ class Worker:
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         """Name a command; everything it says goes to the log."""
         self.name = name
+        self.killed = False
+        """Whether the present process was killed."""
         self.leaving = False
-        """Whether the present process was killed, or has been asked to leave."""
+        """Whether it was killed, or has been asked to leave."""
         self._command, self._log = list(command), log
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,7 +51,7 @@ class Worker:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log
             )
-        self.leaving = False
+        self.killed = self.leaving = False
 
     @property
     def started(self) -> bool:
@@ -76,17 +79,20 @@ class Worker:
     def kill(self) -> None:
         """SIGKILL."""
         assert self._process is not None
-        self.leaving = True
+        self.killed = self.leaving = True
         self._process.kill()
         self._process.wait()
         self._hang_up()
 
-    def say(self, line: str) -> None:
-        """Write a line to its standard input."""
+    def ask_to_finish(self) -> None:
+        """Say `finish` on its standard input, unless it is leaving anyway."""
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
+        if not self.leaving:
+            self.leaving = True
+            with contextlib.suppress(BrokenPipeError):  # it has just ended
+                self._process.stdin.write(b"finish\n")
+                self._process.stdin.flush()
 
     def ask_to_leave(self) -> None:
         """End its standard input."""
@@ -100,7 +106,8 @@ class Worker:
 
     def _hang_up(self) -> None:
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what was said has not been read
+                self._process.stdin.close()
 
 
 def make_learner(run: RunFolder, network: Network, *, keys: str | None = None) -> Worker:

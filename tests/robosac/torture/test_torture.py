@@ -36,6 +36,8 @@ def test_what_happens_follows_from_the_seed() -> None:
     assert killed == {"learner", "runner", "uplink", "robot"}
     commands = {blow.what.split()[0] for blow in first if blow.role == "link"}
     assert commands == {"stall", "half-open", "cut", "partition"}
+    assert not {"pull", "link"} & {blow.what for blow in draw(random.Random(1), kills=99)}  # noqa: S311
+    assert "pull" in {blow.what for blow in draw(random.Random(1), kills=99, cables=True)}  # noqa: S311
     stops = [blow.seconds for blow in first if blow.what == "stop"]
     assert 0.1 <= min(stops) < 0.5
     assert 6 < max(stops) <= 8
@@ -129,9 +131,21 @@ def test_namespaces_are_apart_and_leave_nothing() -> None:
         assert reach(network, "10.77.2.1:7777") == "reached"
         assert reach(network, "10.77.0.2:7777") == "unreachable"
         assert network.endpoint(1) == "tcp://10.77.2.1:7777"
+        network.pull(1)
+        assert reach(network, "10.77.2.1:7777") == "unreachable"
+        network.plug_in(1)
+        assert reach(network, "10.77.2.1:7777") == "reached"
     finally:
         network.close()
     assert own_namespaces() == []
+
+
+def test_loopback_has_no_cables() -> None:
+    """The error says what has."""
+    network = Network(runners=1, faults=False)
+    for act in (network.pull, network.plug_in):
+        with pytest.raises(ValueError, match="expected namespaces"):
+            act(0)
 
 
 def own_namespaces() -> list[str]:
