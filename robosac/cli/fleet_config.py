@@ -8,6 +8,10 @@ import msgspec
 
 import robots
 from robosac.cli.runner_config import RunnerConfig
+from robosac.errors import ConfigError
+
+_ARGUMENT_MAX = 120_000
+"""Linux takes 128 KiB for one argument of a process."""
 
 
 class FleetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,9 +23,16 @@ class FleetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Their paths are meant as they are on the node; the name of a robot is no path."""
 
     def arguments(self) -> list[str]:
-        """Return what follows `python -m`."""
+        """Return what follows `python -m`; raises ConfigError when it is too much for a command."""
         here = FleetConfig(address=self.address, runners=[_absolute(one) for one in self.runners])
-        return ["robosac.cli.fleet", msgspec.json.encode(here).decode()]
+        argument = msgspec.json.encode(here)
+        if len(argument) > _ARGUMENT_MAX:
+            most = len(self.runners) * _ARGUMENT_MAX // len(argument)
+            raise ConfigError(
+                f"{len(self.runners)} runners are too many for one fleet; expected at most {most}; "
+                "start the others with `robosac sim --learner HOST:PORT --fleet`"
+            )
+        return ["robosac.cli.fleet", argument.decode()]
 
     @classmethod
     def from_argument(cls, argument: str) -> FleetConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import signal
@@ -219,7 +220,7 @@ class Cluster:
         try:
             ray.init(
                 address=LOCAL,
-                num_cpus=max(1, runners),
+                num_cpus=math.ceil(runners * CPUS),
                 object_store_memory=_STORE_BYTES,
                 include_dashboard=False,
                 log_to_driver=False,
