@@ -107,7 +107,7 @@ class Backlog:
 
     def write(self) -> None:
         """Put on disk what is in memory, unless the disk has just refused."""
-        if not self._rows or time.monotonic() < self._retry_at:
+        if time.monotonic() < self._retry_at:
             return
         try:
             self._write()
@@ -137,12 +137,21 @@ class Backlog:
         return Chunk(robot=self._spool.robot, run=self._spool.run, first=first, rows=rows)
 
     def forget(self, sequence: int) -> None:
-        """Let go of every row below this sequence number: it is durable at the learner."""
+        """Let go of every row below this sequence number: it is durable at the learner.
+
+        That may be so of rows in a gap: the process before this one delivered them from memory.
+        """
         try:
             self._spool.forget(min(sequence, self._spool.end))
         except StorageError as error:
             self.trouble = error.got
         self._forget_in_memory(sequence)
+        while self._gaps and not self._spool.pending and sequence > self._gaps[0][0]:
+            before, behind = self._gaps[0]
+            self._given_up -= min(sequence, behind) - before
+            self._close_gap()
+            self._forget_in_memory(sequence)
+        self._close_gap()
 
     def drop_oldest(self) -> None:
         """Give up some of the oldest rows; does nothing when the disk does not let go of them."""
@@ -153,7 +162,7 @@ class Backlog:
                 self.trouble = error.got
         elif self._rows:
             self._given_up += len(self._rows[0])
-            self._forget_in_memory(self._first + len(self._rows[0]))
+            self._first += len(self._rows.popleft())
         self._close_gap()
 
     def remove(self) -> None:
@@ -188,9 +197,8 @@ class Backlog:
             self._first += len(part) - len(kept)
             if len(kept):
                 self._rows.appendleft(kept)
-        self._close_gap()
 
     def _close_gap(self) -> None:
         """Go on behind the first gap when nothing is left before it."""
-        while self._gaps and not self._spool.pending and self._first >= self._gaps[0][0]:
+        if self._gaps and not self._spool.pending and self._first >= self._gaps[0][0]:
             self._first = self._gaps.popleft()[1]

@@ -39,7 +39,7 @@ _WAIT_S = 0.2
 _CLOSE_S = 10.0
 _MUTE_DEATHS_MAX = 5
 _RESTART_S = 0.1
-_RESTART_MAX_S = 5.0
+_RESTART_MAX_S = 2.0
 _OUTBOX_BYTES = 64 * 2**20
 _encoder = msgspec.msgpack.Encoder()
 

@@ -374,6 +374,23 @@ def test_whole_periods_are_skipped_when_a_step_is_late(
     assert cart.deadlines == [first, first + PERIOD_NS]
 
 
+def test_lateness_is_counted_from_when_a_tick_was_due(env: RobotEnv, cart: Cart) -> None:
+    """Skipped periods hide nothing; acting is measured from the reading to the command."""
+    env.reset()
+    assert env.lateness.report() is None
+    cart.takes_ns["write"] = 260 * MS
+    env.step(ZERO)
+    cart.takes_ns["write"] = 7 * MS
+    env.step(ZERO)
+    report = env.lateness.report()
+    assert report is not None
+    assert report["wake"]["max_us"] == 250_000
+    assert report["wake"]["p50_us"] < 1
+    assert report["act"]["max_us"] == 260_000
+    assert report["act"]["count"] == 2
+    assert 7000 <= report["act"]["p50_us"] <= 1.25 * 7000
+
+
 def test_the_length_of_a_step_is_the_time_between_its_readings(env: RobotEnv, cart: Cart) -> None:
     """Time that the policy takes before step() belongs to the step whose displacement it is."""
     env.reset()

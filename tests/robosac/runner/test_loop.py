@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import gymnasium
@@ -259,3 +260,20 @@ def test_enough_ends_the_waiting_for_credit() -> None:
     link.pause = pause  # type: ignore[method-assign]
     Loop(Counting(), link, LAYOUT, run=RUN, seed=0).run(None, stopped=lambda: False)
     assert link.events[-1] == "finish 2"
+
+
+def test_garbage_is_collected_between_episodes_when_it_is_put_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And only then: between two ticks it would make the second one late."""
+    collected: list[int] = []
+    env = Counting()
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(env.at))
+    play(env, NotedLink(FakePolicy(3.0)), 10)
+    assert collected == []
+    gc.disable()
+    try:
+        play(env, NotedLink(FakePolicy(3.0)), 10)
+    finally:
+        gc.enable()
+    assert collected == [EPISODE, EPISODE]

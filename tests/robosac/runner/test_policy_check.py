@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from robosac.policy import OnnxPolicy
+from robosac.policy.contract import JointContract
 from robosac.runner.policy_check import PolicyChecker
 from robosac.runner.policy_store import PolicyFile
 from robosac.tasks.observation import Term
+from robosac.wire.messages import Declined, decode_from_robot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,3 +167,88 @@ def test_closing_ends_the_thread(contract: Contract) -> None:
     checker.close()
     assert not thread.is_alive()
     checker.close()
+
+
+@pytest.fixture
+def jointed(contract: Contract) -> Contract:
+    """The contract of something that can be jerked."""
+    numbers = dict.fromkeys(JointContract.__struct_fields__[1:], 1.0)
+    return msgspec.structs.replace(contract, joints=(JointContract(name="knee", **numbers),))
+
+
+@pytest.fixture
+def walking(jointed: Contract, make_policy: PolicyMaker, tmp_path: Path) -> Iterator[PolicyChecker]:
+    """A checker whose policy, of gain 1, has acted on something."""
+    checker = PolicyChecker(jointed)
+    checker.put(written(tmp_path, 1, make_policy(contract=jointed)))
+    until(lambda: version_of(checker) == 1)
+    checker.seen.append(OBS)
+    yield checker
+    checker.close()
+
+
+def test_a_policy_that_jumps_waits_until_the_robot_stands(
+    walking: PolicyChecker, jointed: Contract, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """The same one with its signs changed: refused in motion, told, and let in between episodes."""
+    walking.put(written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed)))
+    until(lambda: walking.refused == 1)
+    assert "actions jump by 1.75" in walking.reason
+    assert version_of(walking) == 1
+    message, _ = decode_from_robot([walking.declined.popleft()])
+    assert message == Declined(version=2, reason=walking.reason)
+    walking.swap(standing=True)
+    assert version_of(walking) == 2
+    assert not walking.declined
+
+
+def test_policies_that_follow_the_one_that_acts_are_not_held_up(
+    walking: PolicyChecker, jointed: Contract, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """One that was refused in motion is overtaken by the next good one."""
+    walking.put(written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed)))
+    until(lambda: walking.refused == 1)
+    walking.put(written(tmp_path, 3, make_policy(gain=1.2, contract=jointed)))
+    until(lambda: version_of(walking) == 3)
+    walking.swap(standing=True)
+    assert version_of(walking) == 3
+    assert walking.refused == 1
+
+
+def test_a_learner_that_has_moved_on_is_followed_from_the_next_episode_on(
+    walking: PolicyChecker, jointed: Contract, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """All its policies jump, as after an absence; the newest takes over when the robot stands."""
+    for version in (2, 3, 4):
+        gain = 3.0 + 0.01 * version
+        walking.put(written(tmp_path, version, make_policy(gain=gain, contract=jointed)))
+        until(lambda version=version: walking.refused == version - 1)  # type: ignore[misc]
+    assert version_of(walking) == 1
+    walking.swap(standing=True)
+    assert version_of(walking) == 4
+    walking.put(written(tmp_path, 5, make_policy(gain=3.05, contract=jointed)))
+    until(lambda: version_of(walking) == 5)
+
+
+def test_what_has_no_joints_is_never_jerked(
+    checker: PolicyChecker, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """Policies of other environments may change as they like."""
+    checker.put(written(tmp_path, 1, make_policy()))
+    until(lambda: version_of(checker) == 1)
+    checker.seen.append(OBS)
+    checker.put(written(tmp_path, 2, make_policy(gain=-1.0)))
+    until(lambda: version_of(checker) == 2)
+    assert checker.refused == 0
+
+
+def test_a_policy_that_is_not_finite_on_what_was_seen_is_refused(
+    checker: PolicyChecker, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """Its weights and golden vectors are, and so is all it does at zero and at the bounds."""
+    checker.put(written(tmp_path, 1, make_policy()))
+    until(lambda: version_of(checker) == 1)
+    checker.seen.append(np.full(3, 3e38, np.float32))
+    checker.put(written(tmp_path, 2, make_policy(gain=0.9)))
+    until(lambda: checker.refused == 1)
+    assert checker.reason == "version 2: action is not finite on a recent observation"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,7 +57,8 @@ class Place:
     """A service, and the links that a test makes to it."""
 
     def __init__(self, folder: Path, contract: Contract) -> None:
-        self.folder, self.contract = folder, contract
+        self.folder = self.robot_folder = folder
+        self.contract = contract
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.links: list[UplinkLink] = []
         self.stopped = False
@@ -87,7 +90,7 @@ class Place:
                 endpoint=self.endpoint,
                 robot=ROBOT,
                 run=run,
-                folder=self.folder,
+                folder=self.robot_folder,
                 paced=paced,
                 stopped=lambda: self.stopped,
             )
@@ -129,7 +132,7 @@ def until(link: UplinkLink, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition() and time.monotonic() < deadline:
         link.pause()
-    assert condition()
+    assert condition(), link.link_state
 
 
 def uplink_pid(link: UplinkLink) -> int:
@@ -418,14 +421,16 @@ def test_a_full_disk_on_the_robot_holds_up_nothing(place: Place, contract: Contr
     link = place.link()
     link.wait_until_ready()
     limit_file_size(link, 20_000)
-    record(link, contract, 0, 3000)
-    until(link, lambda: "file size limit reached" in link.link_state)
+    made = 0
+    while "file size limit reached" not in link.link_state and made < 10_000:
+        record(link, contract, made, 10)
+        made += 10
+        time.sleep(0.002)
     assert "rows only in memory" in link.link_state
-    record(link, contract, 3000, 100)
-    link.finish(3100)
+    link.finish(made)
     assert link.dropped == 0
     place.service.close()
-    assert place.rows() == list(range(3100))
+    assert place.rows() == list(range(made))
 
 
 def test_rows_that_are_only_in_memory_survive_their_uplink(
@@ -578,3 +583,93 @@ def test_an_uplink_may_be_killed_any_number_of_times(place: Place, contract: Con
     link.close()
     place.service.close()
     assert place.rows() == list(range(60))
+
+
+def test_a_refusal_does_not_stop_a_robot_in_motion(
+    place: Place, contract: Contract, make_policy: PolicyMaker
+) -> None:
+    """It goes on with the policy it has, says so, and knocks until a learner takes its rows."""
+    link = place.link()
+    link.wait_until_ready()
+    port = place.stop_serving()
+    record(link, contract, 0, 10)
+    shutil.rmtree(place.folder / "replay")
+    place.serve(port)
+    place.service.open_log(msgspec.structs.replace(contract, env="Other-v0"))
+    until(link, lambda: link.refusals > 0)
+    assert re.match("the learner refuses this robot: .*Other-v0", link.link_state)
+    record(link, contract, 10, 10)
+    assert link.acting.version == 1
+    place.stop_serving()
+    shutil.rmtree(place.folder / "replay")
+    place.serve(port)
+    place.publish(1, make_policy())
+    until(link, lambda: link.link_state == "connected")
+    link.finish(20)
+    place.service.close()
+    assert place.rows() == list(range(20))
+
+
+def test_a_robot_moves_on_while_its_uplinks_are_killed_as_fast_as_they_come(
+    place: Place, contract: Contract
+) -> None:
+    """Some before they have said a word; no tick waits for any of it, and every row arrives."""
+    link = place.link()
+    link.wait_until_ready()
+    made, kills, slowest = 0, 0, 0.0
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        started = time.monotonic()
+        record(link, contract, made, 1)
+        slowest = max(slowest, time.monotonic() - started)
+        made += 1
+        if made % 20 == 0 and link._process.poll() is None:  # noqa: SLF001 -- as uplink_pid()
+            os.kill(uplink_pid(link), signal.SIGKILL)
+            kills += 1
+        time.sleep(0.005)
+    assert kills > 3
+    assert slowest < 0.2
+    link.finish(made)
+    place.service.close()
+    assert place.rows() == list(range(made))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, with little room."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a file system takes a right that this user has not")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_without_room_costs_neither_rows_nor_policies(
+    place: Place, small_disk: Path, contract: Contract, make_policy: PolicyMaker
+) -> None:
+    """Somebody else has filled it; what waits for room gets it when there is some again."""
+    place.robot_folder = small_disk
+    link = place.link()
+    link.wait_until_ready()
+    port = place.stop_serving()
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"):
+        ballast.write_bytes(bytes(2**20))
+    record(link, contract, 0, 3000)
+    until(link, lambda: "disk full: No space left on device" in link.link_state)
+    assert link.unspooled > 1000
+    place.serve(port)
+    place.publish(2, make_policy(gain=2.0))
+    until(link, lambda: link.unspooled == 0)
+    record(link, contract, 3000, 100)
+    assert link.acting.version == 1
+    ballast.unlink()
+    until(link, lambda: link.acting.version == 2)
+    until(link, lambda: link.link_state == "connected")
+    link.finish(3100)
+    link.close()
+    assert link.dropped == 0
+    place.service.close()
+    assert place.rows() == list(range(3100))
