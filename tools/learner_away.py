@@ -100,6 +100,7 @@ def walk(folder: Path, options: argparse.Namespace) -> list[float]:
         for worker in (learner, walker):
             if worker.started:
                 worker.kill()
+        network.close()
     return [killed, started, back]
 
 
@@ -165,10 +166,14 @@ def main() -> int:
     for moment, found in moments.items():
         print(f"{moment}: " + ", ".join(f"{name} {value}" for name, value in found.items()))
     content = {
-        "command": f"python tools/learner_away.py {' '.join(sys.argv[1:])}".strip(),
+        "command": (
+            f"python tools/learner_away.py --seconds {options.seconds:g} --rate {options.rate:g} "
+            f"--around {options.around:g} --robot {options.robot}"
+        ),
         "versions": {library: version(library) for library in LIBRARIES},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "python": platform.python_version(),
+        "priority": str(notes["priority"]),
         "moments": moments,
         "refusals_to_stand": int(notes["refusals"]),
         **rows,

@@ -7,7 +7,8 @@
 Runners stream rows whose contents follow from robot, run and sequence number; a counter that
 survives SIGKILL tells how many were recorded.  At the end every recorded row must be in the
 learner's replay once, in order and unaltered.  The last line is `lost 0 duplicated 0 kills 200`.
-Exit code 1 when anything is missing, doubled or otherwise wrong; the folder is kept then.  Every blow stands in its events.jsonl.
+Exit code 1 when anything is missing, doubled or otherwise wrong; then the folder is kept, with
+every blow in its events.jsonl.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
+from robosac.exit_codes import EXIT_INTERRUPTED
 from tools.exactly_once.counter import read_counters
 from tools.exactly_once.crew import Crew
 from tools.exactly_once.network import Namespaces, Network, why_no_namespaces
@@ -116,10 +118,18 @@ def check_report(crew: Crew, verdict: Verdict) -> list[str]:
     ]
 
 
+def command_line(options: argparse.Namespace) -> str:
+    """Return what to type for the same blows."""
+    flags = [f"--{name}" for name in ("faults", "namespaces") if getattr(options, name)]
+    numbers = f"--kills {options.kills} --seed {options.seed}"
+    size = f"--runners {options.runners} --rate {options.rate:g}"
+    return " ".join(["python tools/torture.py", numbers, size, *flags])
+
+
 def as_json(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
     """Everything that is worth keeping."""
     return {
-        "command": f"python tools/torture.py {' '.join(sys.argv[1:])}".strip(),
+        "command": command_line(options),
         "seed": options.seed,
         "versions": {library: version(library) for library in LIBRARIES},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
@@ -155,7 +165,11 @@ def main() -> int:
     setup = Setup(options.runners, options.rate, options.faults, options.namespaces)
     rng = random.Random(options.seed)  # noqa: S311 -- blows, not secrets
     blows = draw(rng, kills=options.kills, faults=options.faults, cables=options.namespaces)
-    outcome = torture(folder, setup, list(blows))
+    try:
+        outcome = torture(folder, setup, list(blows))
+    except KeyboardInterrupt:
+        print(f"interrupted; everything is in {folder}")
+        return EXIT_INTERRUPTED
     for problem in outcome.verdict.problems + outcome.strange:
         print(problem)
     print(f"{outcome.verdict.rows} rows of {outcome.runs} runs in {outcome.duration_s:.0f} s")

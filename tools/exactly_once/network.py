@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-u")
+_FIRST_PORT, _PORTS = 20_000, 10_000
+"""Below the range that Linux takes the near ends of connections from."""
 _LINK = "delay 50 20", "limit 1000000"
 
 
@@ -104,8 +106,13 @@ class Network:
         self._stack.close()
 
     def _learner_address(self) -> str:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            return f"127.0.0.1:{free.getsockname()[1]}"
+        """Choose a port that no outgoing connection is given while the learner is dead."""
+        for number in range(_PORTS):
+            port = _FIRST_PORT + (os.getpid() + number) % _PORTS
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                return f"127.0.0.1:{port}"
+        message = f"no port of 127.0.0.1 from {_FIRST_PORT} on is free; expected one of {_PORTS}"
+        raise RuntimeError(message)
 
     def _lay(self, runners: int) -> None:
         """Nothing is needed on loopback."""

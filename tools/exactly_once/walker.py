@@ -126,12 +126,18 @@ def main() -> int:
     loop = Loop(notes, link, contract.row_layout, run=run, seed=0)
     try:
         with realtime() as granted:
-            print(granted, flush=True)
             loop.run(None, stopped=asked.is_set)
     finally:
         link.close()
         env.close()
-    np.savez(config.notes, ticks=notes.ticks, rows=link.rows, run=run, refusals=notes.refusals)
+    np.savez(
+        config.notes,
+        ticks=notes.ticks,
+        rows=link.rows,
+        run=run,
+        refusals=notes.refusals,
+        priority=str(granted),
+    )
     return 0
 
 
