@@ -147,11 +147,23 @@ def until(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
+def events(fleet: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """What is told; what Ray prints among it goes to the log of a run."""
+    assert fleet.stdout is not None
+    for line in fleet.stdout:
+        if line.startswith(b"{"):
+            yield msgspec.json.decode(line)
+
+
 def finish(fleet: subprocess.Popen[bytes]) -> tuple[int, list[dict[str, Any]]]:
     """Wait for the end; returns the exit code and what was told."""
     code = fleet.wait(PATIENCE_S)
-    assert fleet.stdout is not None
-    return code, [msgspec.json.decode(line) for line in fleet.stdout]
+    return code, list(events(fleet))
+
+
+def parent_of(pid: int) -> int:
+    """Process id of a process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def cut_lifeline(fleet: subprocess.Popen[bytes]) -> None:
@@ -283,11 +295,28 @@ def test_a_killed_runner_is_started_again_and_counted(fleets: Fleets) -> None:
     reports = fleets.folder / "runner-0"
     for pid in fleets.runners():
         os.kill(pid, signal.SIGKILL)
-    assert fleet.stdout is not None
-    told = msgspec.json.decode(fleet.stdout.readline())
+    told = next(events(fleet))
     text = "pendulum-0 was killed by signal 9 and is started again"
     assert told == {"event": "notice", "text": text}
     until(lambda: len(list(reports.glob("report-*.json"))) == 2)
+    cut_lifeline(fleet)
+    code, (made,) = finish(fleet)
+    assert (code, made["restarts"]) == (0, 1)
+
+
+def test_a_killed_worker_is_replaced_by_ray(fleets: Fleets) -> None:
+    """Its runner ends in order, and another goes on; the user is told where."""
+    fleet = fleets.start(fleets.runner())
+    fleets.wait_for_runner()
+    first = set(fleets.runners())
+    workers = {parent_of(pid) for pid in first} - first
+    for pid in workers - {1}:
+        os.kill(pid, signal.SIGKILL)
+    told = next(events(fleet))
+    assert told["event"] == "notice"
+    assert told["text"].startswith("pendulum-0 is started by Ray again, at ")
+    until(lambda: len(list((fleets.folder / "runner-0").glob("report-*.json"))) == 2)
+    until(lambda: not first & set(fleets.runners()))
     cut_lifeline(fleet)
     code, (made,) = finish(fleet)
     assert (code, made["restarts"]) == (0, 1)
