@@ -26,9 +26,12 @@ COMMON_OPTIONS: Options = {
     zmq.SNDHWM: 64,  # messages; what finds no room stays in the spool
     zmq.RCVHWM: 64,
     zmq.HANDSHAKE_IVL: 5000,
-    zmq.HEARTBEAT_IVL: 1000,
-    zmq.HEARTBEAT_TIMEOUT: 5000,
+    # No HEARTBEAT_IVL: with it libzmq 4.3.5 aborts the process when a peer goes whose messages wait
+    # at RCVHWM.  The messages have their own heartbeat, and the kernel finds connections dead.
     zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 10,  # s
+    zmq.TCP_KEEPALIVE_INTVL: 5,  # s
+    zmq.TCP_KEEPALIVE_CNT: 3,
 }
 ROBOT_OPTIONS: Options = COMMON_OPTIONS | {
     zmq.LINGER: 0,  # what was not delivered is in the spool
