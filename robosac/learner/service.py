@@ -17,12 +17,13 @@ from robosac import __version__
 from robosac.errors import PolicyError, WireError
 from robosac.learner.admission import read_contract
 from robosac.learner.credit import CreditBook
-from robosac.learner.sessions import Ledger, Session, Sessions, make_room, printable
+from robosac.learner.sessions import Ledger, Session, Sessions, make_room
 from robosac.policy import contract as contracts
 from robosac.replay import Audit, Chunk, SegmentLog
 from robosac.replay.records import check_name
 from robosac.wire import messages
 from robosac.wire.messages import encode
+from robosac.wire.names import printable
 from robosac.wire.sockets import receive
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class Service:
             case messages.Declined():
                 account.note_refusal(message)
                 if account.declined.bit_count() == 1:
-                    count, reason = account.declined, account.reason
+                    count, reason = account.declined, account.reason[:_LOGGED]
                     _log.warning("%s declines %d policies: %s", session.robot, count, reason)
             case messages.Ping():
                 session.arrived = message.policy

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from robosac.errors import WireError
+from robosac.wire.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -176,11 +177,6 @@ def make_room(key: Key, known: Mapping[Key, int]) -> None:
     """Raise WireError when there are too many runs to keep account of another one."""
     if key not in known and len(known) >= RUNS_MAX:
         raise WireError(f"run {key[1]} of {key[0]}; expected at most {RUNS_MAX} runs")
-
-
-def printable(text: str, most: int = 1000) -> str:
-    """Return what a peer says as one line that no terminal and no log takes for anything else."""
-    return "".join(one if one.isprintable() else " " for one in text[:most])
 
 
 @dataclass(slots=True)

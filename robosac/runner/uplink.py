@@ -30,6 +30,7 @@ from robosac.wire import messages
 from robosac.wire.keys import RobotKeys
 from robosac.wire.messages import encode
 from robosac.wire.monitor import Connection
+from robosac.wire.names import printable
 
 _log = logging.getLogger(__name__)
 _POLL_MS = 20
@@ -39,6 +40,9 @@ _GRACE_S = 2.0
 _MEMORY_GRACE_S = 60.0
 _DRAIN_S = 1.0
 _DECLINED_KEPT = 16
+_BURST = 64
+"""Messages of the learner that are taken in before it is the control loop's turn again."""
+_LOGGED = 200
 
 
 class Uplink:
@@ -70,6 +74,7 @@ class Uplink:
         self._unstored: tuple[messages.Welcome | messages.Policy, bytes] | None = None
         self._policy_trouble = ""
         self._declined: deque[bytes] = deque(maxlen=_DECLINED_KEPT)
+        self._malformed = 0
         self._greet_at = self._touch_at = 0.0
         self._gone_since: float | None = None
 
@@ -155,13 +160,22 @@ class Uplink:
             self._pipe.send(FromUplink.KEPT, msgspec.msgpack.encode(kept))
 
     def _take_from_learner(self) -> None:
-        while (frames := self._line.receive()) is not None:
+        for _ in range(_BURST):
+            if (frames := self._line.receive()) is None:
+                return
             try:
                 message, payload = messages.decode_from_learner(frames)
             except WireError as error:
-                _log.warning("message dropped: %s", error)
+                self._drop(error)
             else:
                 self._handle(message, payload)
+
+    def _drop(self, error: WireError) -> None:
+        """Count a malformed message, and log so few of them that no learner fills the disk."""
+        self._malformed += 1
+        if self._malformed.bit_count() == 1:
+            reason = printable(str(error), _LOGGED)
+            _log.warning("message dropped (%d so far): %s", self._malformed, reason)
 
     def _handle(self, message: messages.FromLearner, payload: bytes) -> None:
         match message:

@@ -1,4 +1,4 @@
-"""Names of robots, as they stand on the wire and in the names of files."""
+"""Names of robots, as they stand on the wire and in the names of files; words of strangers."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def robot_name(name: str, index: int) -> str:
     """
     plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:_PLAIN_MAX]
     return f"{plain or 'robot'}-{index}"
+
+
+def printable(text: str, most: int = 1000) -> str:
+    """Return what a peer says as one line that no terminal and no log takes for anything else."""
+    return "".join(one if one.isprintable() else " " for one in text[:most])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from robosac.learner.sessions import Ledger, Session, Sessions, printable
+from robosac.learner.sessions import Ledger, Session, Sessions
 from robosac.wire.messages import Held, Hello
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
@@ -94,12 +91,3 @@ def test_accounts_may_be_read_while_another_is_opened() -> None:
 def test_a_robot_that_has_not_called_this_process_is_not_silent() -> None:
     """Its rows came with the disk; nobody waits for it."""
     assert Ledger().account("go2-0").figures()["silent_s"] is None
-
-
-@given(st.text(), st.integers(0, 30))
-def test_what_a_peer_says_becomes_one_printable_line(text: str, most: int) -> None:
-    """Of bounded length; what was printable stays as it is."""
-    line = printable(text, most)
-    assert len(line) == min(len(text), most)
-    assert line.isprintable()
-    assert all(got in (one, " ") for got, one in zip(line, text, strict=False))

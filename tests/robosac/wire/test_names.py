@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robosac.replay.records import check_name
-from robosac.wire.names import robot_name
+from robosac.wire.names import printable, robot_name
 
 RUN = "0" * 32
 
@@ -40,3 +40,12 @@ def test_every_name_is_accepted(name: str, index: int) -> None:
 def test_runners_of_one_robot_have_different_names() -> None:
     """Also when the name had to be cut."""
     assert len({robot_name("a" * 200, index) for index in range(12)}) == 12
+
+
+@given(st.text(), st.integers(0, 30))
+def test_what_a_peer_says_becomes_one_printable_line(text: str, most: int) -> None:
+    """Of bounded length; what was printable stays as it is."""
+    line = printable(text, most)
+    assert len(line) == min(len(text), most)
+    assert line.isprintable()
+    assert all(got in (one, " ") for got, one in zip(line, text, strict=False))
