@@ -3,9 +3,10 @@
     python tools/ray_nodes.py --runners 8 --steps 3000
 
 Both nodes are on this machine and see the same run folder.  Everything on the second one, raylet,
-workers, runners and uplinks, gets SIGKILL at once; with --only-ray runners and uplinks do not, and
-have to end in order because nobody holds them any more.  The run must end by itself, and the replay
-on disk must hold every sequence number of every run once.
+workers, runners and uplinks, gets SIGKILL at once, and what runners have in shared memory is gone.
+With --only-ray runners and uplinks are spared, and have to end in order because nobody holds them
+any more.  The run must end by itself, and the replay on disk must hold every sequence number of
+every run once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from robosac.errors import DamagedRecordError
 from robosac.policy import contract
 from robosac.replay import SegmentLog
 from robosac.replay.records import scan
+from robosac.runner import journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,6 +159,8 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
         hit = nodes.runners_on_second()
         killed = nodes.kill_second(only_ray=options.only_ray)
         killed_at = time.monotonic()
+        if not options.only_ray:
+            forget_memory(folder, hit)
         before = list(chunks(replay))
         old = {one for _, one, _ in before}
         wait(
@@ -178,6 +182,13 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
         "notices": [line for line in output.splitlines() if line.startswith(tuple(hit))],
         **on_disk(folder, options.steps),
     }
+
+
+def forget_memory(folder: Path, robots: list[str]) -> None:
+    """Delete what runners kept in shared memory, which a machine loses with its power."""
+    for robot in robots:
+        for spool in (folder / f"runner-{robot.rpartition('-')[2]}" / "spool").iterdir():
+            journal.remove(spool)
 
 
 def command_of(options: argparse.Namespace, address: str, folder: Path) -> list[str]:
@@ -230,6 +241,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the experiment, print and keep its numbers; exit code 1 when a row went astray."""
     options = arguments()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="ray-nodes-") as folder:
         nodes = Nodes(quick=options.quick)
         try:
@@ -241,6 +253,7 @@ def main() -> int:
         "versions": {library: version(library) for library in LIBRARIES},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "python": platform.python_version(),
+        "load_before": round(load, 1),
         **found,
     }
     options.out.parent.mkdir(exist_ok=True)
