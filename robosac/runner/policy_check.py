@@ -124,8 +124,9 @@ class PolicyChecker:
         return distance
 
     def _refuse(self, version: int, reason: str) -> None:
-        """Count, log and report a policy that may not act now."""
+        """Count and report a policy that may not act now, and log so few that no disk fills."""
         reason = f"version {version}: {reason}"
-        _log.warning("policy refused: %s", reason)
         self.declined.append(declined(version, reason))
         self.note_refusal(reason)
+        if self.refused.bit_count() == 1:
+            _log.warning("policy refused (%d so far): %s", self.refused, reason)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 
+_ADOPTED_MAX = 100
 RECORD_ROWS = 256
 """Most rows that are written as one record."""
 _HEAD = 256
@@ -43,7 +44,7 @@ class Streams:
         self._limit = limit_bytes
         self._by_run: dict[str, Stream] = {}
         self.others_at_work = False
-        """Whether another process still works on an earlier run; adopt() looks again."""
+        """Whether there are earlier runs in other hands, or too many; adopt() looks again."""
         self.current = self._by_run[run] = self._open(run)
         self.adopt()
 
@@ -101,6 +102,9 @@ class Streams:
             self.others_at_work = True  # one has just been delivered, and deleted
             return
         for robot, run in left:
+            if len(self.waiting) > _ADOPTED_MAX:
+                self.others_at_work = True  # nobody is, but this one again, later
+                return
             if robot == self._robot and run not in self._by_run:
                 try:
                     stream = self._open(run)

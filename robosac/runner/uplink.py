@@ -198,9 +198,9 @@ class Uplink:
                 self._welcomed = False
                 self._greet_at = 0.0
             case messages.Refused():
-                self._welcomed, self._refusal = False, message.reason
+                self._welcomed, self._refusal = False, printable(message.reason)
                 self._greet_at = time.monotonic() + _KNOCK_S
-                self._pipe.send(FromUplink.REFUSED, message.reason.encode())
+                self._pipe.send(FromUplink.REFUSED, self._refusal.encode())
             case _:
                 pass
 

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _WAIT_S = 0.2
 _CLOSE_S = 10.0
 _MUTE_DEATHS_MAX = 5
+_STUCK_S = 3.0
 _RESTART_S = 0.1
 _RESTART_MAX_S = 2.0
 _OUTBOX_BYTES = 64 * 2**20
@@ -76,8 +77,6 @@ class UplinkLink(Link):
         """
         self.credit = 0 if paced else None
         self.enough = False
-        self.link_state = "starting"
-        """How the way to the learner is, in words."""
         self.refusals = 0
         """How often the learner has refused this robot."""
         self._stopped = stopped
@@ -105,6 +104,8 @@ class UplinkLink(Link):
         self._kept = Kept(0, 0, 0)
         self._dropped_before = 0
         self._mute_deaths = 0
+        self._state = "starting"
+        self._flowed_at = time.monotonic()
         self._checker = PolicyChecker(contract)
         self._start()
 
@@ -123,6 +124,14 @@ class UplinkLink(Link):
     def dropped(self) -> int:
         """Rows given up because neither learner nor disk took them; earlier runs' included."""
         return self._dropped_before + self._kept.dropped + self._outbox.given_up
+
+    @property
+    def link_state(self) -> str:
+        """How the way to the learner is, in words."""
+        stuck_s = time.monotonic() - self._flowed_at
+        if stuck_s > _STUCK_S:
+            return f"the uplink takes no rows for {stuck_s:.0f} s: {len(self._outbox)} wait"
+        return self._state
 
     @property
     def unspooled(self) -> int:
@@ -207,6 +216,8 @@ class UplinkLink(Link):
     def _hand_over(self) -> None:
         """Send rows that wait; behind the last one, that the run is over."""
         self._outbox.send(self._pipe)
+        if self._outbox.all_sent and not self._pipe.unsent:
+            self._flowed_at = time.monotonic()
         if self._made is not None and self._outbox.all_sent and not self._said_finish:
             self._said_finish = True
             self._pipe.send(ToUplink.FINISH, NUMBER.pack(self._made))
@@ -228,7 +239,7 @@ class UplinkLink(Link):
             case FromUplink.ENOUGH:
                 self.enough = True
             case FromUplink.STATE:
-                self.link_state = payload.decode()
+                self._state = payload.decode()
             case FromUplink.FAREWELL:
                 self._done = True
             case FromUplink.REFUSED | FromUplink.FAILED:
@@ -236,9 +247,9 @@ class UplinkLink(Link):
 
     def _take_bad_news(self, kind: FromUplink, reason: str) -> None:
         """Stop for it, unless the robot moves."""
-        self.link_state = f"the uplink has failed: {reason}"
+        self._state = f"the uplink has failed: {reason}"
         if kind is FromUplink.REFUSED:
-            self.link_state = f"the learner refuses this robot: {reason}"
+            self._state = f"the learner refuses this robot: {reason}"
             self.refusals += 1
         if self._lenient:
             return
@@ -293,6 +304,7 @@ class UplinkLink(Link):
         """Count a death; returns the pause before the next start, s."""
         self._mute_deaths = 0 if self._spoke else self._mute_deaths + 1
         if not self._mute_deaths:
+            self._state = f"the uplink has died with exit code {code}; another one starts"
             return 0.0
         if self._mute_deaths >= _MUTE_DEATHS_MAX and not self._lenient:
             raise self._give_up(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robosac.replay import RowLayout
+from robosac.runner import streams as streams_module
 from robosac.runner.journal import RowJournal
 from robosac.runner.spool import Spool, folder_of
 from robosac.runner.streams import Streams
@@ -16,6 +17,8 @@ from robosac.wire.messages import Held
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 LAYOUT = RowLayout(obs=20, extra=1, action=4)
 FIRST, SECOND, THIRD = "a" * 32, "b" * 32, "c" * 32
@@ -114,3 +117,24 @@ def test_the_journal_of_a_dead_loop_is_taken_over(tmp_path: Path) -> None:
         assert streams.get(FIRST) is None
     with closing(Spool(tmp_path, LAYOUT, robot="go2", run=FIRST)) as spool:
         assert spool.end == 0
+
+
+def test_a_great_many_runs_are_taken_over_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes open files; the oldest come first, and goodbye waits for the last."""
+    monkeypatch.setattr(streams_module, "_ADOPTED_MAX", 3)
+    runs = [f"{number:032x}" for number in range(7)]
+    for run in runs:
+        make(tmp_path, run, 1)
+    with closing(open_streams(tmp_path, THIRD)) as streams:
+        delivered = []
+        while not streams.earlier_done:
+            streams.adopt()
+            assert len(streams.waiting) <= 4
+            for run, stream in streams:
+                if run != THIRD and not stream.done:
+                    stream.acknowledge(1)
+                    assert stream.finish()
+                    delivered.append(run)
+        assert delivered == runs
