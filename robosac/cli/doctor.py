@@ -46,6 +46,7 @@ def _check_machine() -> int:
     for extra, modules in (
         ("base", ("numpy", "onnxruntime", "zmq", "msgspec", "gymnasium")),
         ("learn", ("torch", "onnx", "onnxscript", "safetensors", "rich", "tensorboard")),
+        ("fleet", ("ray",)),
         ("sim", ("mujoco", "dm_control", "imageio", "imageio_ffmpeg")),
     ):
         missing = [name for name in modules if importlib.util.find_spec(name) is None]

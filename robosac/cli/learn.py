@@ -52,6 +52,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
 
             def listen(endpoint: str) -> dict[str, list[str]]:
                 say(f"listening on {endpoint}; no robot has called yet")
+                say("is the way there open? ask on the robot: robosac doctor --learner HOST:PORT")
                 return {}
 
             learner = LearnerOptions(

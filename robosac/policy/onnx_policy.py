@@ -141,6 +141,7 @@ def _session(file: bytes, source: str) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # an arena per policy, of thousands, fragments the heap
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
