@@ -172,8 +172,10 @@ def test_a_key_that_is_let_in_later_connects(
     context: Context,
     address: str,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The robot knocks again and again; nobody has to go and start it anew."""
+    """The robot knocks again and again, without waiting for a silence to end."""
+    monkeypatch.setattr(line_module, "SILENCE_S", 60.0)
     make_learner(tmp_path / "learner")
     make_robot(tmp_path / "pup-1", tmp_path / "learner")
     allowed = tmp_path / "learner" / "allowed" / "pup-1.key"

@@ -283,3 +283,16 @@ def test_a_finished_run_leaves_nothing_behind(backlog: Backlog, tmp_path: Path) 
     stream.begin(0)
     stream.go_back()
     assert stream.next_chunk() is None
+
+
+def test_nothing_behind_a_gap_is_sent_before_the_rest_is_acknowledged(backlog: Backlog) -> None:
+    """The learner would take what is before the gap for lost, if that had not arrived yet."""
+    stream = Stream(backlog)
+    fill(backlog, 4)
+    backlog.append(np.zeros((2, backlog.layout.width), np.float32), first=10)
+    assert span(send_all(stream)) == (0, 4)
+    stream.acknowledge(3)
+    assert send_all(stream) == []
+    stream.acknowledge(4)
+    assert span(send_all(stream)) == (10, 12)
+    assert backlog.oldest == 10
