@@ -167,6 +167,7 @@ def test_garbage_on_the_port_does_not_end_it(
 
 
 def test_a_key_that_is_let_in_later_connects(
+    *,
     call: Callable[..., Line],
     bind: Callable[..., Socket],
     context: Context,
@@ -176,6 +177,7 @@ def test_a_key_that_is_let_in_later_connects(
 ) -> None:
     """The robot knocks again and again, without waiting for a silence to end."""
     monkeypatch.setattr(line_module, "SILENCE_S", 60.0)
+    monkeypatch.setattr(line_module, "_RETRY_MAX_S", 60.0)
     make_learner(tmp_path / "learner")
     make_robot(tmp_path / "pup-1", tmp_path / "learner")
     allowed = tmp_path / "learner" / "allowed" / "pup-1.key"
