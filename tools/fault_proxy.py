@@ -16,6 +16,7 @@ as soon as it holds.  Up is towards the target.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -69,15 +70,19 @@ class Connection:
 
     async def run(self) -> None:
         """Forward until both ends have closed, or one has gone."""
-        pumps = [asyncio.create_task(self._pump(name)) for name in self._ways]
+        tasks = []
+        for name, (reader, writer) in self._ways.items():
+            waiting: asyncio.Queue[Piece] = asyncio.Queue(_WAITING_MAX)
+            tasks.append(asyncio.create_task(self._receive(name, reader, waiting)))
+            tasks.append(asyncio.create_task(self._send(name, waiting, writer)))
         try:
-            await asyncio.gather(*pumps)
+            await asyncio.gather(*tasks)
         except OSError:
             self.end(reset=True)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self.end(reset=False)
 
     def end(self, *, reset: bool) -> None:
@@ -85,21 +90,15 @@ class Connection:
         for _, writer in self._ways.values():
             end_stream(writer, reset=reset)
 
-    async def _pump(self, name: str) -> None:
-        reader, writer = self._ways[name]
-        waiting: asyncio.Queue[Piece] = asyncio.Queue(_WAITING_MAX)
-        sender = asyncio.create_task(self._send(name, waiting, writer))
+    async def _receive(
+        self, name: str, reader: asyncio.StreamReader, waiting: asyncio.Queue[Piece]
+    ) -> None:
         loop, due = asyncio.get_running_loop(), 0.0
-        try:
-            while True:
-                data = await reader.read(PIECE)
-                due = self._proxy.directions[name].due(loop.time(), len(data), due)
-                await waiting.put((due, data))
-                if not data:
-                    break
-            await sender
-        finally:
-            sender.cancel()
+        data = b"?"
+        while data:
+            data = await reader.read(PIECE)
+            due = self._proxy.directions[name].due(loop.time(), len(data), due)
+            await waiting.put((due, data))
 
     async def _send(
         self, name: str, waiting: asyncio.Queue[Piece], writer: asyncio.StreamWriter
@@ -173,10 +172,9 @@ class FaultProxy:
         connection = Connection(self, (reader, writer), target)
         connection.lost.update(self._losing)
         self._connections.add(connection)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # the process ends
             await connection.run()
-        finally:
-            self._connections.discard(connection)
+        self._connections.discard(connection)
 
     def _delay(self, milliseconds: str, jitter: str) -> None:
         for direction in self.directions.values():

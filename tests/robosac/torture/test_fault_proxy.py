@@ -107,6 +107,14 @@ def is_refused(proxy: Proxy) -> bool:
         return True
 
 
+def wait_for_ends(echo: Echo, count: int) -> None:
+    """Wait until so many connections of the target have ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while echo.ended < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert echo.ended == count
+
+
 def test_without_faults_it_is_a_wire(proxy: Proxy, echo: Echo) -> None:
     """Bytes arrive intact, both ways and on several connections; an end is passed on as an end."""
     clients = [connect(proxy) for _ in range(3)]
@@ -116,8 +124,8 @@ def test_without_faults_it_is_a_wire(proxy: Proxy, echo: Echo) -> None:
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
         client.close()
+    wait_for_ends(echo, 3)
     assert len(echo.received) == 3 * len(WORDS) + 3
-    assert echo.ended == 3
 
 
 def test_delay_with_jitter_keeps_the_order(proxy: Proxy) -> None:
@@ -175,10 +183,7 @@ def test_a_cut_falls_into_the_middle_of_a_piece(proxy: Proxy, echo: Echo, how: s
         except ConnectionResetError:
             ended = "reset"
         assert ended == how
-    deadline = time.monotonic() + PATIENCE_S
-    while not echo.ended and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert echo.ended
+    wait_for_ends(echo, 1)
     assert 1 < len(echo.received) < 1001
     assert echo.received[1:] == WORDS[: len(echo.received) - 1]
     with connect(proxy) as other:
@@ -203,6 +208,44 @@ def test_a_target_that_is_not_there_is_refused(proxy: Proxy, echo: Echo) -> None
     """As without the proxy, the client hears at once."""
     echo.close()
     assert is_refused(proxy)
+
+
+def test_a_cut_ends_also_what_is_stuck(proxy: Proxy, echo: Echo) -> None:
+    """Although more waits than the proxy holds, because the target does not keep up."""
+    proxy.order("limit 1000000")
+    with connect(proxy) as client:
+        client.settimeout(PATIENCE_S)
+        sender = threading.Thread(target=send_until_it_ends, args=(client,))
+        sender.start()
+        proxy.order("cut close")
+        sender.join(PATIENCE_S)
+        assert not sender.is_alive()
+    assert not is_refused(proxy)
+
+
+def send_until_it_ends(client: socket.socket) -> None:
+    """Send for ever; returns when that is over."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            client.sendall(WORDS)
+
+
+def test_the_end_of_the_process_is_quiet(echo: Echo, capfd: pytest.CaptureFixture[str]) -> None:
+    """With connections open; nothing is printed."""
+    process = subprocess.Popen(
+        [*PYTHON, "tools/fault_proxy.py", "127.0.0.1:0", echo.address],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with socket.create_connection(parse_address(process.stdout.readline().strip())) as client:
+        client.sendall(b"!")
+        assert client.recv(1) == b"!"
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("arguments", [(), ("127.0.0.1:0",), ("nowhere", "127.0.0.1:1")])
