@@ -396,8 +396,11 @@ class Attackers:
         self.stuck = 0
         """Messages that the learner did not take for seconds."""
 
-    def send(self) -> None:
-        """Send one message from one of them; what the learner does not take at once is retried."""
+    def send(self) -> bool:
+        """Send one message from one of them; whether the learner has taken it, or does so soon.
+
+        Those who never read are not heard for ever: what they cannot send at once is dropped.
+        """
         dice, frames = self._fuzzer.dice, self._fuzzer.draw()
         at = dice.randrange(len(self._sockets))
         if chance(dice, 0.0005):
@@ -414,10 +417,11 @@ class Attackers:
             except zmq.Again:
                 socket.poll(5, zmq.POLLOUT if deaf else zmq.POLLIN | zmq.POLLOUT)
                 if deaf:
-                    return
+                    return False
             else:
-                return
+                return True
         self.stuck += 1
+        return False
 
     def close(self) -> None:
         """Drop them all."""
@@ -532,7 +536,7 @@ def _run_config() -> RunConfig:
 
 def attack_learner(count: int, seed: int, *, light: bool) -> Outcome:
     """Attack a learner; returns what has come of it."""
-    outcome = Outcome("learner", count)
+    outcome = Outcome("learner")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with tempfile.TemporaryDirectory() as folder:
         learner = LearnerUnderAttack(Path(folder), light=light)
@@ -542,12 +546,12 @@ def attack_learner(count: int, seed: int, *, light: bool) -> Outcome:
             time.sleep(0.05)
         attackers = Attackers(context, endpoint, Fuzzer(seed, from_robot))
         warm, begun, before = min(int(WARM_UP * count), 10_000), time.monotonic(), 0.0
-        for number in range(count):
-            if number == warm:
+        while (sent := outcome.messages) < count and not attackers.stuck:
+            if sent >= warm and not before:
                 before = rss_mb(learner.process.pid)
-            if attackers.stuck or (number % 1000 == 0 and learner.process.poll() is not None):
+            if sent % 1000 == 0 and learner.process.poll() is not None:
                 break
-            attackers.send()
+            outcome.messages += attackers.send()
         good.leave()
         outcome.seconds = time.monotonic() - begun
         outcome.grown_mb = rss_mb(learner.process.pid) - before
@@ -658,40 +662,54 @@ def _is_power(frames: Frames) -> bool:
     return False
 
 
-def attack_robot(count: int, seed: int) -> Outcome:
-    """Attack an uplink process from its learner; returns what has come of it."""
-    outcome = Outcome("robot", count)
-    learner = HostileLearner(Fuzzer(seed, from_learner))
-    over = threading.Event()
-    held_up: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "uplink.log")
-        with _stderr_to(log):
-            link = UplinkLink(
+class ControlLoop:
+    """A robot at 50 Hz, on a thread, with a real uplink process."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        """Start both; what the uplink has to complain of goes into a file."""
+        self.made = 0
+        self.held_up: list[float] = []
+        """How long the link took of every tick, s."""
+        self.log = folder / "uplink.log"
+        self._over = threading.Event()
+        with _stderr_to(self.log):
+            self.link = UplinkLink(
                 CONTRACT,
-                endpoint=learner.endpoint,
+                endpoint=endpoint,
                 robot="good-0",
                 run=GOOD_RUN,
-                folder=Path(folder),
+                folder=folder,
                 paced=False,
-                stopped=over.is_set,
+                stopped=self._over.is_set,
             )
-        made = 0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
 
-        def control() -> None:
-            nonlocal made
-            row = np.zeros(WIDTH, np.float32)
-            while not over.is_set():
-                begun = time.monotonic()
-                row[0] = made
-                link.record(row)
-                link.poll()
-                made += 1
-                held_up.append(time.monotonic() - begun)
-                time.sleep(max(0.0, begun + 1 / HERTZ - time.monotonic()))
+    def stop(self) -> None:
+        """Make no more rows."""
+        self._over.set()
+        self._thread.join()
 
-        loop = threading.Thread(target=control)
-        loop.start()
+    def _work(self) -> None:
+        row = np.zeros(WIDTH, np.float32)
+        while not self._over.is_set():
+            begun = time.monotonic()
+            row[0] = self.made
+            self.link.record(row)
+            self.link.poll()
+            self.made += 1
+            self.held_up.append(time.monotonic() - begun)
+            time.sleep(max(0.0, begun + 1 / HERTZ - time.monotonic()))
+
+
+def attack_robot(count: int, seed: int) -> Outcome:
+    """Attack an uplink process from its learner; returns what has come of it."""
+    outcome = Outcome("robot")
+    learner = HostileLearner(Fuzzer(seed, from_learner))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 20)  # the attack runs beside the control loop, not under it
+    with tempfile.TemporaryDirectory() as folder:
+        loop = ControlLoop(Path(folder), learner.endpoint)
         pid = _uplink_of(os.getpid())
         warm, begun, before = min(int(WARM_UP * count), 10_000), time.monotonic(), 0.0
         while learner.sent < count and time.monotonic() - begun < 10 * PATIENCE_S:
@@ -699,26 +717,23 @@ def attack_robot(count: int, seed: int) -> Outcome:
                 before = rss_mb(pid)
             learner.work()
             learner.attack()
-        _settle(learner, lambda: len(learner.numbers) >= made)
-        outcome.seconds = time.monotonic() - begun
+        outcome.messages, outcome.seconds = learner.sent, time.monotonic() - begun
         outcome.grown_mb = rss_mb(pid) - before
         outcome.note(rss_mb(pid) > 0, "the uplink has died")
-        over.set()
-        loop.join()
-        _settle(learner, lambda: len(learner.numbers) == made)
-        outcome.note(
-            learner.numbers == list(range(made)), f"{made} rows, {len(learner.numbers)} came"
-        )
+        loop.stop()
+        _settle(learner, lambda: len(learner.numbers) >= loop.made)
+        whole = learner.numbers == list(range(loop.made))
+        outcome.note(whole, f"{loop.made} rows made, {len(learner.numbers)} came")
         outcome.rows = len(learner.numbers)
-        link.close()
-        size = log.stat().st_size
-    outcome.figures["log_bytes"] = size
+        loop.link.close()
+        size = loop.log.stat().st_size
+    sys.setswitchinterval(interval)
+    late = sum(one > HELD_UP_S for one in loop.held_up)
+    outcome.figures |= {f"tick_{key}": one for key, one in percentiles(loop.held_up).items()}
+    outcome.figures |= {"tick_max_ms": round(1000 * max(loop.held_up), 2), "log_bytes": size}
+    outcome.note(late <= len(loop.held_up) // 100, f"{late} ticks were held up")
     outcome.note(size < LOG_MAX, f"its log has {size} bytes")
-    worst = max(held_up)
-    outcome.figures |= {f"tick_{key}": one for key, one in percentiles(held_up).items()}
-    outcome.figures["tick_max_ms"] = round(1000 * worst, 2)
-    late = sum(one > HELD_UP_S for one in held_up)
-    outcome.note(late <= len(held_up) // 100, f"{late} of {len(held_up)} ticks were held up")
+    outcome.note(outcome.messages == count, "it took too few messages")
     outcome.note(outcome.grown_mb < GROWTH_MAX_MB, f"it has grown by {outcome.grown_mb:.0f} MB")
     learner.close()
     return outcome
@@ -747,10 +762,13 @@ def _settle(learner: HostileLearner, arrived: Callable[[], bool]) -> None:
 
 def _uplink_of(parent: int) -> int:
     """Process id of the child that is an uplink."""
-    for entry in Path(f"/proc/{parent}/task").glob("*/children"):
-        for child in entry.read_text().split():
-            if b"robosac.runner.uplink" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        for entry in Path(f"/proc/{parent}/task").glob("*/children"):
+            for child in entry.read_text().split():
+                if b"robosac.runner.uplink" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+        time.sleep(0.01)
     raise SystemExit("uplink does not start")
 
 
