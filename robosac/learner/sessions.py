@@ -114,9 +114,12 @@ class Sessions:
         same = sorted(
             (one for one in self if one.robot == session.robot), key=lambda one: one.heard
         )
+        for one in same:
+            if one.run == session.run:
+                self.forget(one.identity)
         others = [one for one in same if one.run != session.run]
-        stale = others[: max(0, len(others) + 1 - _OF_ONE_ROBOT)]
-        for one in [*stale, *(one for one in same if one.run == session.run)]:
+        room = min(_OF_ONE_ROBOT - len(others), SESSIONS_MAX - len(self))
+        for one in others[: max(0, 1 - room)]:
             self.forget(one.identity)
         self._known[session.identity] = session
 

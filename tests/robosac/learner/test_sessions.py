@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from robosac.learner import sessions as sessions_module
 from robosac.learner.sessions import Ledger, Session, Sessions
 from robosac.wire.messages import Held, Hello
+
+if TYPE_CHECKING:
+    import pytest
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
 
@@ -55,6 +61,23 @@ def test_of_one_robot_the_longest_silent_give_way() -> None:
     assert sessions.get(b"6") is not None
     assert sessions.get(b"other") is not None
     assert len(sessions) == 9
+
+
+def test_where_everything_is_taken_a_robot_has_only_its_own_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its next connection is in the place of its last one, and nobody new comes in."""
+    monkeypatch.setattr(sessions_module, "SESSIONS_MAX", 3)
+    sessions = Sessions()
+    sessions.admit(session(b"other", robot="go2-1"))
+    sessions.admit(session(b"1", run=A, heard=1.0))
+    sessions.admit(session(b"2", run=B, heard=2.0))
+    assert "expected at most 3" in (sessions.objection(None, "go2-2") or "")
+    assert sessions.objection(None, "go2-0") is None
+    sessions.admit(session(b"3", run=C, heard=3.0))
+    assert [one.identity for one in sessions] == [b"other", b"2", b"3"]
+    sessions.admit(session(b"4", run=C, heard=4.0))
+    assert [one.identity for one in sessions] == [b"other", b"2", b"4"]
 
 
 def test_the_silent_are_forgotten() -> None:
