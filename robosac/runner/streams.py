@@ -87,24 +87,26 @@ class Streams:
         self._make_room(rows.nbytes + _HEAD)
         self.current.backlog.append(rows, first=first)
 
-    def adopt(self) -> None:
-        """Take over what earlier runs have left behind; raises StorageError.
+    def adopt(self) -> bool:
+        """Take over what earlier runs have left behind; whether there was anything.
+
+        Raises StorageError.
 
         The process of a run whose loop was killed may still be at work on it; then it is waited
         for.  Earlier runs come first, so that rows arrive in the order in which they were made.
         """
-        self.others_at_work = False
+        self.others_at_work = adopted = False
         try:
             left = Spool.leftovers(self._folder)
         except StorageError as error:
             if error.errno != errno.ENOENT:
                 raise
             self.others_at_work = True  # one has just been delivered, and deleted
-            return
+            return False
         for robot, run in left:
             if len(self.waiting) > _ADOPTED_MAX:
                 self.others_at_work = True  # nobody is, but this one again, later
-                return
+                break
             if robot == self._robot and run not in self._by_run:
                 try:
                     stream = self._open(run)
@@ -113,6 +115,8 @@ class Streams:
                 else:
                     self.absorb(stream)
                     self._insert(run, stream)
+                    adopted = True
+        return adopted
 
     def absorb(self, stream: Stream) -> None:
         """Take over what the dead loop of a run left in shared memory; that was all of it."""

@@ -255,8 +255,8 @@ class Uplink:
         self._send(self._ping())
         for _, stream in self._streams:
             stream.go_back()
-        if self._streams.others_at_work:
-            self._streams.adopt()
+        if self._streams.others_at_work and self._streams.adopt():
+            self._welcomed, self._greet_at = False, 0.0  # the learner has to know what comes
         self._store_policy()
         self._teller.tell(self._state())
 

@@ -24,8 +24,8 @@ from robosac.errors import WireError
 
 SCHEMA = 2
 """Version of the messages; peers of another version refuse each other."""
-ROBOT_FRAME_MAX = 16 * 2**20
-"""Largest frame that a learner accepts, bytes: a chunk of rows or a contract."""
+ROBOT_FRAME_MAX = 2 * 2**20
+"""Largest frame that a learner accepts, bytes: a chunk of rows or a contract, of 1 MiB each."""
 LEARNER_FRAME_MAX = 64 * 2**20
 """Largest frame that a robot accepts, bytes: a policy."""
 

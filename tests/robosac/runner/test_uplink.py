@@ -506,3 +506,21 @@ def test_a_learner_that_no_longer_learns_is_told(learner: FakeLearner, robot: Ro
         learner.say(messages.Pong(learning=learning))
         while robot.wait_for(FromUplink.STATE).decode() != state:
             pass
+
+
+def test_a_run_that_is_taken_over_later_is_announced(
+    learner: FakeLearner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another uplink was still at work on it; the learner counts on what a hello has named."""
+    monkeypatch.setattr(uplink_module, "_GRACE_S", 0.2)
+    leave_behind(tmp_path, 5)
+    with Spool(tmp_path / "spool", LAYOUT, robot="go2-0", run=EARLIER):
+        robot = Robot(tmp_path, learner.endpoint)
+        assert set(learner.hear(messages.Hello).runs) == {RUN}
+        learner.welcome()
+    while EARLIER not in (hello := learner.hear(messages.Hello)).runs:
+        pass
+    assert hello.runs[EARLIER] == Held(0, 5)
+    learner.welcome()
+    learner.take(5)
+    robot.close()
