@@ -112,11 +112,16 @@ def test_nine_kills(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_one_fault_of_every_kind(tmp_path: Path) -> None:
-    """Delay with jitter and 1 Mbit/s all the time; each other fault strikes one of two links."""
+    """Delay with jitter and 1 Mbit/s all the time; each other fault strikes one of two links.
+
+    The learner is stopped for so long that what is on its way to it is sent again, and not so
+    long that its silence makes the runners begin anew.
+    """
     faults = ("stall 1", "cut reset", "cut close", "half-open up 0", "half-open down 0")
     blows = [Blow(0.5, "stop", "uplink", 0, seconds=0.1)]
     blows += [Blow(0.5, fault, "link", number) for number, fault in enumerate(faults)]
-    blows += [Blow(0.5, "partition 1.5", "link", 1), Blow(2.0, "cut reset", "link", 0)]
+    blows += [Blow(0.5, "partition 1.5", "link", 1), Blow(2.0, "stop", "learner", 0, seconds=2.9)]
+    blows += [Blow(5.0, "cut reset", "link", 0)]
     outcome = torture(tmp_path / "torture", Setup(runners=2, rate_hz=100.0, faults=True), blows)
     assert outcome.good, (outcome.verdict, outcome.strange)
     assert outcome.verdict.rows > 500
