@@ -300,7 +300,10 @@ def test_an_earlier_run_is_delivered_before_this_one_ends(
 def test_an_earlier_run_in_other_hands_is_waited_for(
     learner: FakeLearner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The uplink of a killed runner may still be at work; what it leaves is then delivered here."""
+    """The uplink of a killed runner may still be at work; what it leaves is then delivered here.
+
+    And announced before: what a learner allows depends on what a hello has named.
+    """
     monkeypatch.setattr(uplink_module, "_GRACE_S", 0.2)
     monkeypatch.setattr(uplink_module, "_TOUCH_S", 0.1)
     leave_behind(tmp_path, 3)
@@ -311,6 +314,8 @@ def test_an_earlier_run_in_other_hands_is_waited_for(
         robot.finish()
         learner.hear(messages.Ping)
         learner.hear(messages.Ping)
+    assert learner.hear(messages.Hello).runs == {EARLIER: Held(0, 3), RUN: Held(0, 0)}
+    learner.welcome({EARLIER: 0, RUN: 0})
     learner.take(3)
     assert learner.rows == [1000, 1001, 1002]
     learner.say(messages.Ack(run=EARLIER, expected=3))
@@ -506,21 +511,3 @@ def test_a_learner_that_no_longer_learns_is_told(learner: FakeLearner, robot: Ro
         learner.say(messages.Pong(learning=learning))
         while robot.wait_for(FromUplink.STATE).decode() != state:
             pass
-
-
-def test_a_run_that_is_taken_over_later_is_announced(
-    learner: FakeLearner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another uplink was still at work on it; the learner counts on what a hello has named."""
-    monkeypatch.setattr(uplink_module, "_GRACE_S", 0.2)
-    leave_behind(tmp_path, 5)
-    with Spool(tmp_path / "spool", LAYOUT, robot="go2-0", run=EARLIER):
-        robot = Robot(tmp_path, learner.endpoint)
-        assert set(learner.hear(messages.Hello).runs) == {RUN}
-        learner.welcome()
-    while EARLIER not in (hello := learner.hear(messages.Hello)).runs:
-        pass
-    assert hello.runs[EARLIER] == Held(0, 5)
-    learner.welcome()
-    learner.take(5)
-    robot.close()
