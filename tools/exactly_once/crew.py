@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from robosac.run_folder import RunFolder
+from robosac.runner import journal
 from robosac.wire.keysmith import LEARNER
 from robosac.wire.keysmith import make_learner as make_learner_keys
 from robosac.wire.keysmith import make_robot as make_robot_keys
@@ -130,12 +131,14 @@ class Crew:
         return strange + [f"{path} is left" for path in self.spools()]
 
     def close(self) -> None:
-        """Kill whatever is left."""
+        """Kill whatever is left, also in shared memory."""
         for worker in (self.learner, *self.runners):
             if worker.started:
                 worker.kill()
         for pid in self.uplinks():
             os.kill(pid, signal.SIGKILL)
+        for spool in self.spools():
+            journal.remove(spool)
 
     def _wait_for_uplinks(self, deadline: float) -> list[str]:
         while self.uplinks() and time.monotonic() < deadline:
