@@ -51,8 +51,12 @@ class SimulatedRobot(Robot):
             self._place(self.spec.column("stance"), yaw=0.0)
 
     def read(self) -> RobotState:
-        """Return the present state; nothing in it is older than now."""
+        """Return the present state; nothing in it is older than a step of physics.
+
+        Raises DivergedError: physics makes up for a control loop that is late.
+        """
         self._check_connected()
+        self._advance(self._clock.read())
         return self._sense(self._clock.now_ns)
 
     def write(self, command: JointCommand) -> JointCommand:
@@ -65,14 +69,8 @@ class SimulatedRobot(Robot):
     def wait_until(self, deadline_ns: int) -> None:
         """Advance physics until the deadline; raises DivergedError when it blows up."""
         self._check_connected()
-        clock = self._clock
-        while clock.now_ns + self._step_ns <= deadline_ns:
-            while self._pending and self._pending[0][0] <= clock.now_ns:
-                self._drive(self._pending.popleft()[1])
-            self._step()
-            clock.now_ns += self._step_ns
-        self._finish_steps()
-        clock.pace(deadline_ns)
+        self._advance(deadline_ns)
+        self._clock.pace(deadline_ns)
 
     def now(self) -> int:
         """Simulated time, ns."""
@@ -101,6 +99,18 @@ class SimulatedRobot(Robot):
     @abc.abstractmethod
     def base_motion(self) -> BaseMotion:
         """The true motion of the base."""
+
+    def _advance(self, until_ns: int) -> None:
+        """Take the steps of physics that fit in until then."""
+        clock = self._clock
+        if clock.now_ns + self._step_ns > until_ns:
+            return
+        while clock.now_ns + self._step_ns <= until_ns:
+            while self._pending and self._pending[0][0] <= clock.now_ns:
+                self._drive(self._pending.popleft()[1])
+            self._step()
+            clock.now_ns += self._step_ns
+        self._finish_steps()
 
     def _place(self, joints: NDArray[np.floating], *, yaw: float) -> None:
         self.disarm("placed")

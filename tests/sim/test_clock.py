@@ -133,3 +133,13 @@ def test_real_time_keeps_the_control_rate(wall: Wall, env: RobotEnv) -> None:
     period_ns = SECOND / env.task.control_hz
     assert wall.now_ns - started_ns == pytest.approx(100 * period_ns, abs=period_ns)
     assert env.overruns == 0
+
+
+def test_what_a_held_up_loop_reads_is_fresh(wall: Wall, env: RobotEnv) -> None:
+    """Sensors do not wait for the loop: physics catches up before they are read."""
+    env.reset(seed=0)
+    wall.now_ns += SECOND // 3
+    state = env.robot.read()
+    assert env.robot.now() - state.stamp_ns < 5_000_000
+    assert env.robot.active
+    assert not env.robot.causes
