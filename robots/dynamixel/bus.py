@@ -1,0 +1,422 @@
+"""Transactions on one bus: who is asked what, who answered in time, and what else arrived.
+
+A reply says neither which register nor which request it answers.  So a reply is taken only when
+its ID, length and place in the order fit the request, and after a request that was not answered
+completely the next one waits behind a fence: a ping whose reply, of a length of its own, comes
+after everything that was still on its way.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from robots.dynamixel import control_table
+from robots.dynamixel.control_table import Register
+from robots.dynamixel.protocol import (
+    BROADCAST,
+    MAX_ID,
+    Instruction,
+    Receiver,
+    Rejects,
+    Status,
+    encode,
+    fast_statuses,
+)
+from robots.errors import NoReplyError, ServoRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from robots.dynamixel.port import Port
+    from robots.dynamixel.protocol import Frame
+
+_log = logging.getLogger(__name__)
+
+_BITS_PER_BYTE = 10  # start, eight data bits, stop
+_STATUS_BYTES = 11  # status frame without data
+_FAST_BYTES = 8  # fast reply without blocks
+_FAST_BLOCK_BYTES = 4  # block without data
+_PONG_BYTES = 3
+_TURNAROUND_S = 20e-6  # from request to reply beyond the return delay; assumed, not measured
+_PING_SLOT_S = 0.003  # that the vendor's SDK allows each ID to answer a broadcast ping
+_FAST_FAILURES = 2  # in a row, after which plain sync read is used
+_STOP_FRAMES = 3
+_STOP = encode(BROADCAST, Instruction.WRITE, b"\x40\x00\x00")
+_WORST_RETURN_DELAY_S = Register.RETURN_DELAY.high * control_table.RETURN_DELAY_S_PER_COUNT
+
+
+class Pong(NamedTuple):
+    """What a servo says to a ping."""
+
+    id: int
+    model: int
+    firmware: int
+
+
+@dataclass(slots=True)
+class Stats:
+    """What happened on the bus since it was opened."""
+
+    requests: int = 0
+    """Instructions that were sent and want a reply."""
+    timeouts: int = 0
+    """Replies that did not come in time."""
+    unexpected: int = 0
+    """Good frames that answer nothing: other ID, other length, twice, out of order, too late."""
+    conflicts: int = 0
+    """Servos that answered one request twice and differently, so that neither is believed."""
+    flushed_bytes: int = 0
+    """Bytes that had arrived before a request was sent and were thrown away."""
+    retries: int = 0
+    """Requests that were sent a second time."""
+    fences: int = 0
+    """Pings that were sent to let late replies pass."""
+    fallbacks: int = 0
+    """Fast sync reads that were given up in favour of plain ones."""
+    rejects: Rejects = field(default_factory=Rejects)
+    """What the receiver did not take."""
+
+
+class Bus:
+    """One half-duplex bus of servos; every exchange is bounded in time.
+
+    Nothing here raises for what servos do in a sync read: a servo that did not answer is None in
+    the result.  What addresses a single servo raises NoReplyError or ServoRefusedError.
+    Everything raises what Port raises when the port is lost.
+    """
+
+    def __init__(
+        self, port: Port, *, usb_latency_s: float = 0.001, margin_s: float = 0.001
+    ) -> None:
+        """Use an open port.
+
+        usb_latency_s is how long adapter and driver may keep a reply back, and margin_s how late
+        this process may be, s; an adapter that tells its own, larger latency is believed.
+        """
+        self.port = port
+        self.return_delay_s = _WORST_RETURN_DELAY_S
+        """How long servos wait before they answer, s; lower it once the registers are known."""
+        self.errors: dict[int, int] = {}
+        """Error byte of the last reply of each servo: alert bit and error number."""
+        self._slack_s = max(usb_latency_s, port.latency_s) + margin_s
+        self._receiver = Receiver()
+        self._stats = Stats()
+        self._suspect = False
+        self._alive: int | None = None
+        self._fast_failures: dict[tuple[int, int, tuple[int, ...]], int] = {}
+
+    @property
+    def stats(self) -> Stats:
+        """Counts so far; a copy."""
+        return replace(self._stats, rejects=replace(self._receiver.rejects))
+
+    def ping(self, device: int) -> Pong | None:
+        """Model and firmware of a servo, or None when it does not answer."""
+        for attempt in range(2):
+            self._stats.retries += attempt
+            status = self._ask(device, Instruction.PING, b"", size=_PONG_BYTES)
+            if status is not None:
+                return _pong(status)
+        return None
+
+    def ping_all(self, wait_s: float = MAX_ID * _PING_SLOT_S) -> list[Pong]:
+        """Everybody who answers within the time, in order; two servos of one ID may be two answers.
+
+        When their answers collide they are neither, and stats counts rejects.
+        """
+        self._prepare()
+        self.port.write(encode(BROADCAST, Instruction.PING))
+        frames = self._collect(time.monotonic_ns() + round(wait_s * 1e9))
+        pongs = [frame.status for frame in frames if len(frame.parameters) == 1 + _PONG_BYTES]
+        self._stats.unexpected += len(frames) - len(pongs)
+        return [_pong(self._heard(status)) for status in pongs]
+
+    def read(self, device: int, register: Register) -> int:
+        """Value of a register of one servo."""
+        data = self.read_block(device, register.address, register.size)
+        return register.decode(data)
+
+    def read_block(self, device: int, address: int, size: int) -> bytes:
+        """Bytes of one servo from an address on; not three, as many as the reply to a ping has."""
+        parameters = _block(address, size)
+        request = f"read of {size} bytes from {address}"
+        return self._insist(device, Instruction.READ, parameters, size=size, request=request)
+
+    def write(self, device: int, register: Register, value: int) -> None:
+        """Write a register of one servo, which confirms it; ValueError for an impossible value."""
+        self.write_block(device, register.address, register.encode(value))
+
+    def write_block(self, device: int, address: int, data: bytes) -> None:
+        """Write bytes of one servo from an address on, which confirms them."""
+        parameters = _words(address) + data
+        request = f"write of {data.hex(' ')} to {address}"
+        self._insist(device, Instruction.WRITE, parameters, size=0, request=request)
+
+    def reboot(self, device: int) -> None:
+        """Restart one servo; it confirms, is away for up to a second, and has lost its RAM.
+
+        NoReplyError may also mean that only the confirmation was lost.
+        """
+        self._insist(device, Instruction.REBOOT, b"", size=0, request="reboot")
+
+    def sync_read(
+        self, address: int, size: int, devices: Sequence[int], *, retry: bool = False
+    ) -> list[Status | None]:
+        """The same bytes of several servos, in the order of devices; None where none came.
+
+        A status with an error number may have no data.  With retry those who did not answer are
+        asked once more.
+        """
+        found = self._sync_read(address, size, devices)
+        missing = [device for device, status in zip(devices, found, strict=True) if status is None]
+        if missing and retry:
+            self._stats.retries += 1
+            late = dict(zip(missing, self._sync_read(address, size, missing), strict=True))
+            found = [
+                late.get(device) if status is None else status
+                for device, status in zip(devices, found, strict=True)
+            ]
+        return found
+
+    def fast_sync_read(
+        self, address: int, size: int, devices: Sequence[int]
+    ) -> list[Status | None]:
+        """The same as sync_read() in one reply of the whole chain, which takes less time.
+
+        One servo that is absent or does not know it silences all.  So after two failures in a
+        row these bytes of these servos are read by sync_read(), at once and from then on.
+        """
+        key = (address, size, tuple(devices))
+        failures = self._fast_failures.get(key, 0)
+        if failures >= _FAST_FAILURES:
+            return self._sync_read(address, size, devices)
+        found = self._fast_sync_read(address, size, devices)
+        failures = failures + 1 if None in found else 0
+        self._fast_failures[key] = failures
+        if failures < _FAST_FAILURES:
+            return found
+        self._stats.fallbacks += 1
+        _log.warning(
+            "fast sync read of servos %s failed %d times in a row; using plain sync read",
+            ", ".join(map(str, devices)),
+            _FAST_FAILURES,
+        )
+        return self._sync_read(address, size, devices)
+
+    def sync_write(self, address: int, values: Mapping[int, bytes]) -> None:
+        """Write bytes of several servos at once; nobody confirms.  All values are equally long."""
+        size = len(next(iter(values.values())))
+        parts = [_words(address, size)]
+        for device, data in values.items():
+            if len(data) != size:
+                raise ValueError(f"{len(data)} bytes for servo {device}; expected {size} as others")
+            parts.append(bytes((device,)) + data)
+        self.port.write(encode(BROADCAST, Instruction.SYNC_WRITE, b"".join(parts)))
+
+    def torque_off(self) -> None:
+        """Switch the torque of every servo off: a broadcast, sent three times, nobody confirms."""
+        for _ in range(_STOP_FRAMES):
+            self.port.write(_STOP)
+
+    def _insist(
+        self, device: int, instruction: Instruction, parameters: bytes, *, size: int, request: str
+    ) -> bytes:
+        """Data of one servo's reply, asked at most twice; raises when there is none or an error."""
+        for attempt in range(2):
+            self._stats.retries += attempt
+            status = self._ask(device, instruction, parameters, size=size)
+            if status is not None:
+                break
+        else:
+            raise NoReplyError(device, request)
+        if status.number:
+            raise ServoRefusedError(device, request, status.number)
+        return status.data
+
+    def _ask(
+        self, device: int, instruction: Instruction, parameters: bytes, *, size: int
+    ) -> Status | None:
+        """One request to one servo; its reply, if it comes."""
+        if not 0 <= device <= MAX_ID:
+            raise ValueError(f"servo ID {device}; expected 0 to {MAX_ID}")
+        self._prepare()
+        frame = encode(device, instruction, parameters)
+        self.port.write(frame)
+        deadline = self._deadline(len(frame) + _STATUS_BYTES + _stuffed(size), replies=1)
+        return self._await_each((device,), size, deadline)[0]
+
+    def _sync_read(self, address: int, size: int, devices: Sequence[int]) -> list[Status | None]:
+        """One plain sync read."""
+        self._prepare()
+        frame = encode(BROADCAST, Instruction.SYNC_READ, _block(address, size) + bytes(devices))
+        self.port.write(frame)
+        count = len(devices)
+        deadline = self._deadline(
+            len(frame) + count * (_STATUS_BYTES + _stuffed(size)), replies=count
+        )
+        return self._await_each(devices, size, deadline)
+
+    def _fast_sync_read(
+        self, address: int, size: int, devices: Sequence[int]
+    ) -> list[Status | None]:
+        """One fast sync read; what stands before a broken block is used."""
+        self._prepare()
+        frame = encode(
+            BROADCAST, Instruction.FAST_SYNC_READ, _block(address, size) + bytes(devices)
+        )
+        self.port.write(frame)
+        expected = _FAST_BYTES + len(devices) * (_FAST_BLOCK_BYTES + size)
+        deadline = self._deadline(len(frame) + expected, replies=1)
+        raw = self._await_fast(expected, deadline)
+        found: list[Status | None] = [None] * len(devices)
+        for index, status in enumerate(fast_statuses(raw, size)):
+            if status.id == devices[index]:
+                found[index] = self._heard(status)
+            else:
+                self._stats.unexpected += 1
+        missing = found.count(None)
+        self._stats.timeouts += missing
+        self._suspect = missing > 0
+        return found
+
+    def _await_fast(self, expected: int, deadline: int) -> bytes:
+        """Fast reply of the expected length, even if its end is broken; empty when none comes."""
+        self._receiver.last_bad = b""
+        while True:
+            data = self.port.read(deadline)
+            for frame in self._receiver.feed(data) if data else self._receiver.expire():
+                if frame.id == BROADCAST and len(frame.raw) == expected:
+                    return frame.raw
+                self._stats.unexpected += 1
+            bad = self._receiver.last_bad
+            if len(bad) == expected and bad[4] == BROADCAST:
+                return bad
+            if not data:
+                return b""
+
+    def _await_each(self, devices: Sequence[int], size: int, deadline: int) -> list[Status | None]:
+        """Replies of servos that answer one after the other, as far as they come in time."""
+        answers = _Answers(devices, size)
+        while not answers.complete:
+            data = self.port.read(deadline)
+            for frame in self._receiver.feed(data) if data else self._receiver.expire():
+                answers.take(frame)
+            if not data:
+                break
+        self._stats.unexpected += answers.unexpected
+        self._stats.conflicts += answers.conflicts
+        missing = answers.found.count(None)
+        self._stats.timeouts += missing
+        self._suspect = missing > 0
+        for status in answers.found:
+            if status is not None:
+                self._heard(status)
+        return answers.found
+
+    def _prepare(self) -> None:
+        """Throw away what arrived unasked, and let pass what is still on its way."""
+        self._stats.requests += 1
+        flushed = self.port.flush() + self._receiver.waiting
+        if flushed:
+            self._stats.flushed_bytes += flushed
+            self._stats.unexpected += len(self._receiver.expire())
+        if self._suspect and self._alive is not None:
+            self._fence(self._alive)
+        self._suspect = False
+
+    def _fence(self, device: int) -> None:
+        """Ping a servo that is alive and drop everything up to its reply."""
+        self._stats.fences += 1
+        frame = encode(device, Instruction.PING)
+        self.port.write(frame)
+        deadline = self._deadline(len(frame) + _STATUS_BYTES + _PONG_BYTES, replies=1)
+        while data := self.port.read(deadline):
+            for answer in self._receiver.feed(data):
+                if answer.id == device and len(answer.parameters) == 1 + _PONG_BYTES:
+                    return
+                self._stats.unexpected += 1
+        self._stats.unexpected += len(self._receiver.expire())
+
+    def _collect(self, deadline: int) -> list[Frame]:
+        """Everything that arrives until the deadline."""
+        frames = []
+        while data := self.port.read(deadline):
+            frames += self._receiver.feed(data)
+        return frames + self._receiver.expire()
+
+    def _heard(self, status: Status) -> Status:
+        """Remember that a servo is alive and what it thinks of itself."""
+        self._alive = status.id
+        self.errors[status.id] = status.error
+        return status
+
+    def _deadline(self, size: int, *, replies: int) -> int:
+        """When a request just written and its replies, size bytes together, must have passed."""
+        wire_s = size * _BITS_PER_BYTE / self.port.baud
+        wait_s = wire_s + replies * (self.return_delay_s + _TURNAROUND_S) + self._slack_s
+        return time.monotonic_ns() + round(wait_s * 1e9)
+
+
+class _Answers:
+    """Replies to one request, taken in the order in which the servos were asked."""
+
+    def __init__(self, devices: Sequence[int], size: int) -> None:
+        """Expect size bytes of data from each servo."""
+        self.found: list[Status | None] = [None] * len(devices)
+        self.unexpected = 0
+        self.conflicts = 0
+        self._devices = devices
+        self._length = size + 1
+        self._next = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last servo has answered, so that nobody is due any more."""
+        return self._next == len(self._devices)
+
+    def take(self, frame: Frame) -> None:
+        """Take a frame when it is the answer of a servo that is due."""
+        device, _, parameters, _ = frame
+        index = self._next
+        devices = self._devices
+        while index < len(devices) and devices[index] != device:
+            index += 1
+        refused = bool(parameters[0] & 0x7F)
+        if index == len(devices) or not (len(parameters) == self._length or refused):
+            self.unexpected += 1
+            self._doubt(frame)
+            return
+        self.found[index] = Status(device, parameters[0], parameters[1:])
+        self._next = index + 1
+
+    def _doubt(self, frame: Frame) -> None:
+        """Believe neither of two different answers of the same servo."""
+        for index, status in enumerate(self.found):
+            if status is not None and status.id == frame.id and status != frame.status:
+                self.found[index] = None
+                self.conflicts += 1
+
+
+def _pong(status: Status) -> Pong:
+    """The parts of a reply to a ping."""
+    return Pong(status.id, status.data[0] | status.data[1] << 8, status.data[2])
+
+
+def _stuffed(size: int) -> int:
+    """How many bytes as many can become at most when they are stuffed."""
+    return size + size // 3
+
+
+def _block(address: int, size: int) -> bytes:
+    """Address and size as parameters; a reply as long as a ping's could pass for the fence's."""
+    if size == _PONG_BYTES:
+        raise ValueError(f"read of {size} bytes from {address}; expected one more or less")
+    return _words(address, size)
+
+
+def _words(*values: int) -> bytes:
+    """Two bytes of each value, low byte first."""
+    return b"".join(value.to_bytes(2, "little") for value in values)
