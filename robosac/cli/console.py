@@ -119,7 +119,9 @@ def _robot(robot: dict[str, Any]) -> str:
         words.append(f"{robot['pending']} waiting")
     if robot["dropped"]:
         words.append(f"{robot['dropped']} dropped")
-    if silent_s is None or silent_s > _SILENT_S:
+    if robot["parted"]:
+        words.append("has said goodbye")
+    elif silent_s is None or silent_s > _SILENT_S:
         words.append("not heard of" if silent_s is None else f"silent for {silent_s:.0f} s")
     return ", ".join(words)
 
@@ -138,6 +140,6 @@ def _troubles(figures: dict[str, Any]) -> list[str]:
     found += [
         f"{name}: {_robot(robot)}"
         for name, robot in figures.get("robots", {}).items()
-        if robot["dropped"] or (robot["silent_s"] or 0.0) > _SILENT_S
+        if robot["dropped"] or ((robot["silent_s"] or 0.0) > _SILENT_S and not robot["parted"])
     ]
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -43,8 +44,6 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
 
     def execute(self) -> int:
         """Learn until there are enough steps, or until Ctrl-C; returns the exit code."""
-        from robosac.cli import results
-
         started = time.monotonic()
         folder, config = self._open()
         say(f"run folder {folder.path}")
@@ -62,12 +61,14 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
                 insecure=self.insecure,
             )
             supervisor = Supervisor(folder.path, learner=learner, crew=listen, show=progress.show)
-            supervisor.run()
+            try:
+                supervisor.run()
+            finally:  # Ctrl-C is how a run without --steps ends
+                if supervisor.report is not None:
+                    _sum_up(folder, config, supervisor.report, time.monotonic() - started)
         if supervisor.report is None:
             say("no robot has called; the run folder is kept, go on with --resume")
             return EXIT_INCOMPLETE
-        summary = results.summarise(folder, config, supervisor.report) | results.identify(folder)
-        folder.write_json(folder.summary_path, summary | {"wall_s": time.monotonic() - started})
         say(f"policy   {folder.final_policy}")
         say(f"summary  {folder.summary_path}")
         return EXIT_DONE
@@ -104,3 +105,11 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
 
     def _steps(self) -> int | None:
         return None if self.steps is None else at_least(1, "steps", self.steps)
+
+
+def _sum_up(folder: RunFolder, config: RunConfig, report: dict[str, Any], wall_s: float) -> None:
+    """Write summary.json; nobody evaluates, since the robots are elsewhere."""
+    from robosac.cli import results
+
+    summary = results.summarise(folder, config, report) | results.identify(folder)
+    folder.write_json(folder.summary_path, summary | {"wall_s": wall_s})

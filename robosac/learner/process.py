@@ -106,7 +106,8 @@ class LearnerProcess:
             steps=self._config.steps,
             objection_to_name=self._door.objection_to_name,
         )
-        self._started = time.monotonic()
+        self._ready_at = 0.0
+        """When robots could be welcomed, monotonic, s."""
         self._updating_s = 0.0
         self._resumed_from: Resumed | None = None
         tell(event="listening", endpoint=self._door.endpoint)
@@ -173,7 +174,7 @@ class LearnerProcess:
         publisher = Publisher(learner, self._service, self._folder)
         metrics = MetricsWriter(self._folder.path)
         publisher.put(learner.snapshot())
-        self._service.turned_at = time.monotonic()
+        self._service.turned_at = self._ready_at = time.monotonic()
         try:
             self._learn(learner, publisher, metrics)
             self._leave(learner, publisher, metrics)
@@ -224,7 +225,7 @@ class LearnerProcess:
             return False
         if self._config.runners:
             return len(service.ledger.parted) >= self._config.runners
-        patient = time.monotonic() - self._started < SILENCE_S
+        patient = time.monotonic() - self._ready_at < SILENCE_S
         waiting = patient and not service.ledger.parted
         return service.enough and not service.present and not waiting
 
@@ -261,7 +262,11 @@ class LearnerProcess:
 
     def _robots(self) -> dict[str, Any]:
         """What is known of every robot, by name."""
-        return {name: one.figures() for name, one in self._service.ledger.robots.items()}
+        ledger = self._service.ledger
+        return {
+            name: one.figures() | {"parted": name in ledger.parted}
+            for name, one in ledger.robots.items()
+        }
 
     def _figures(self, learner: Learner) -> dict[str, Any]:
         """The learner's figures and those of the wire.

@@ -176,6 +176,7 @@ def test_ctrl_c_ends_either_side_in_order(lab: Lab) -> None:
     learner.interrupt()
     assert learner.finish() == 130
     assert (lab.run / "policy" / "final.onnx").exists()
+    assert lab.summary()["env"] == "Pendulum-v1"
     robots.interrupt()
     assert robots.finish() == 130
 
