@@ -3,6 +3,7 @@
 from robots.catalog import find, names
 from robots.errors import (
     NotConnectedError,
+    OutOfReachError,
     RobotError,
     RobotSpecError,
     SafetyStopError,
@@ -10,14 +11,16 @@ from robots.errors import (
 )
 from robots.robot import BaseMotion, JointCommand, Robot, RobotState
 from robots.safety import Guard, SafeRobot, State
-from robots.spec import JointSpec, RobotFolder, RobotSpec, SafetyLimits, SimSpec
+from robots.spec import JointSpec, LegSpec, RobotFolder, RobotSpec, SafetyLimits, SimSpec
 
 __all__ = [
     "BaseMotion",
     "Guard",
     "JointCommand",
     "JointSpec",
+    "LegSpec",
     "NotConnectedError",
+    "OutOfReachError",
     "Robot",
     "RobotError",
     "RobotFolder",

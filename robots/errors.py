@@ -62,7 +62,7 @@ class OutOfReachError(RobotError):
     """A place where no joint angles put the foot."""
 
     def __init__(self, leg: int, foot: Sequence[float] | NDArray[np.float64], reach: float) -> None:
-        """Name the leg by its number in robot.toml, the place in the base frame and the reach, m."""
+        """Name the leg by its number in robot.toml, the place (base frame) and its reach, m."""
         place = ", ".join(f"{number:.3f}" for number in foot)
         super().__init__(
             f"leg {leg} does not reach ({place}) m; expected a place below the hip, clear of the "

@@ -5,6 +5,7 @@ Joints are matched by name here, once; everything after this is in the order of 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 import tomllib
@@ -62,6 +63,23 @@ class JointSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Velocity gain while walking, N·m·s/rad."""
 
 
+class LegSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Geometry of one leg: an abduction joint about x, then thigh and knee about y, m."""
+
+    joints: tuple[str, str, str]
+    """Names of abduction, thigh and knee; at zero, all of them, the leg hangs straight down."""
+    hip: tuple[float, float, float]
+    """A point of the abduction axis in the base frame, in the plane the foot swings in."""
+    offset: float
+    """From the abduction axis to the thigh, positive to the left."""
+    thigh: float
+    """From the thigh's joint to the knee."""
+    calf: float
+    """From the knee to the centre of the foot."""
+    sole: float
+    """Radius of the foot, which rolls on it."""
+
+
 class SafetyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Numbers of the guards; times are times, never tick counts."""
 
@@ -100,6 +118,8 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Rate of the physics and of the simulated PD loop, Hz."""
     action_delay_ms: float = 0.0
     """Time from write() until the servos see the new target, ms."""
+    supply: float = 1.0
+    """Supply voltage as a share of the one that effort_max and velocity_max are stated at."""
 
 
 class RobotSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,10 +139,16 @@ class RobotSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Joint positions after sitting down, rad, in the order of joints; the stance if empty."""
     joints: tuple[JointSpec, ...]
     """The actuated joints; their order is the order everywhere."""
+    mass: float | None = None
+    """Mass of the whole robot, kg; None where nobody has weighed it."""
+    legs: tuple[LegSpec, ...] = ()
+    """Geometry of the legs, for kinematics and odometry; none where nobody has measured it."""
     safety: SafetyLimits = SafetyLimits()
     """Numbers of the guards."""
     sim: SimSpec = SimSpec()
     """Numbers of the simulation."""
+    tasks: dict[str, dict[str, float]] = {}
+    """Numbers of tasks, by the task's name, that are this robot's own; the tasks read them."""
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -199,9 +225,42 @@ def problems(spec: RobotSpec) -> list[str]:
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
+    if spec.mass is not None and not (math.isfinite(spec.mass) and spec.mass > 0):
+        found.append(f"mass {spec.mass}; expected a positive number, kg")
     for joint in spec.joints:
         found += _joint_problems(joint, spec.safety.soft_limit)
+    for leg in spec.legs:
+        found += _leg_problems(leg, spec)
     return found + _crouch_problems(spec) + _safety_problems(spec.safety) + _sim_problems(spec.sim)
+
+
+def _leg_problems(leg: LegSpec, spec: RobotSpec) -> list[str]:
+    """What is wrong with the geometry of one leg."""
+    label = f"leg of {', '.join(leg.joints)}"
+    found = [
+        f"{label}: no joint {name}; expected {' or '.join(_nearest(name, spec.joint_names))}"
+        for name in leg.joints
+        if name not in spec.joint_names
+    ]
+    found += [
+        f"{label}: names {name} twice; expected three different joints"
+        for name in sorted(set(leg.joints))
+        if leg.joints.count(name) > 1
+    ]
+    if any(set(leg.joints) & set(other.joints) for other in spec.legs if other is not leg):
+        found.append(f"{label}: shares a joint with another leg; expected three of its own")
+    if not all(math.isfinite(number) for number in (*leg.hip, leg.offset)):
+        found.append(f"{label}: hip {leg.hip}, offset {leg.offset}; expected finite numbers")
+    for field in ("thigh", "calf", "sole"):
+        value = getattr(leg, field)
+        if not (math.isfinite(value) and value > 0):
+            found.append(f"{label}: {field} {value}; expected a positive number")
+    return found
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> list[str] | tuple[str, ...]:
+    """What may have been meant."""
+    return difflib.get_close_matches(name, known, n=3) or known
 
 
 def _crouch_problems(spec: RobotSpec) -> list[str]:
@@ -236,6 +295,10 @@ def _sim_problems(sim: SimSpec) -> list[str]:
         found.append(f"sim.physics_hz {sim.physics_hz}; expected at least 1")
     if not 0 <= sim.action_delay_ms < math.inf:
         found.append(f"sim.action_delay_ms {sim.action_delay_ms}; expected zero or more")
+    if not (math.isfinite(sim.supply) and sim.supply > 0):
+        found.append(
+            f"sim.supply {sim.supply}; expected a positive number, 1 for the rated voltage"
+        )
     return found
 
 

@@ -18,13 +18,18 @@ class Servo:
     """All joints of one robot at the physics rate.
 
     The torque a motor can still give in the direction of motion falls along the straight line from
-    stall torque at rest to zero at no-load speed; braking keeps the full torque.
+    stall torque at rest to zero at no-load speed; braking keeps the full torque.  Both ends of the
+    line are proportional to the supply voltage, its slope is not.
+
+    A servo that regulates the voltage of its motor by pulse width, as hobby and Dynamixel servos in
+    position mode do, is the case kd = effort_max / velocity_max: the back-EMF.
     """
 
     def __init__(self, spec: RobotSpec) -> None:
-        """Take torque and speed limits from the robot's description."""
-        self._effort_max = spec.column("effort_max").astype(np.float64)
-        self._slope = self._effort_max / spec.column("velocity_max").astype(np.float64)
+        """Take torque and speed limits from the robot's description, at the simulated supply."""
+        rated = spec.column("effort_max").astype(np.float64)
+        self._effort_max = rated * spec.sim.supply
+        self._slope = rated / spec.column("velocity_max").astype(np.float64)
         joints = len(spec.joints)
         self._kp, self._kd = np.zeros(joints), np.zeros(joints)
         self._bias = np.zeros(joints)

@@ -6,6 +6,8 @@ import difflib
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
+import msgspec
+
 from robosac.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from robosac.policy import Contract
     from robosac.tasks import Task
+    from robots import RobotSpec
 
     Frame = NDArray[np.uint8]
     Filming = AbstractContextManager["Camera"]
@@ -93,17 +96,20 @@ def make(
     """
     if env is not None:
         return _make_env(env)
-    return _make_robot(robot or "", make_task(task or ""), realtime=realtime)
+    return _make_robot(robot or "", task or "", realtime=realtime)
 
 
-def make_task(name: str) -> Task:
-    """Return a task by name; raises ConfigError."""
-    from robosac.tasks import Walk
+def make_task(name: str, spec: RobotSpec) -> Task:
+    """Return a task by name, with the robot's own numbers for it; raises ConfigError."""
+    from robosac.tasks import Walk, WalkConfig
 
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, cutoff=0.3) or TASKS
         raise ConfigError(f"unknown task {name!r}; expected {' or '.join(near)}")
-    return Walk()
+    try:
+        return Walk(msgspec.convert(spec.tasks.get(name, {}), WalkConfig))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"robot.toml of {spec.name}, tasks.{name}: {error}") from None
 
 
 def check_sensors(place: Workplace, policy: Contract) -> None:
@@ -115,13 +121,14 @@ def check_sensors(place: Workplace, policy: Contract) -> None:
         check_golden_sensors(place.env, policy)
 
 
-def _make_robot(name: str, task: Task, *, realtime: bool) -> Workplace:
+def _make_robot(name: str, task_name: str, *, realtime: bool) -> Workplace:
     import robots
     from robosac.env import RobotEnv
     from robosac.policy.describe import describe_robot
     from sim.robots import make as make_simulator
 
     folder = robots.find(name)
+    task = make_task(task_name, folder.spec)
     simulated = make_simulator(folder, realtime=realtime)
     env = RobotEnv(simulated, task)
 

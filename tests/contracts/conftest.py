@@ -93,6 +93,7 @@ class Enabled(SafeRobot):
 
 ROBOTS: dict[str, Callable[[Path], Robot]] = {
     "mujoco go2": lambda _: make(robots.find("go2")),
+    "mujoco pup": lambda _: make(robots.find("pup")),
     "mujoco folder of a user": lambda folder: make(robots.find(str(write_crawler(folder)))),
     "dm_control quadruped": lambda _: make(robots.find("quadruped")),
     "safe mujoco go2": lambda _: Enabled(make(robots.find("go2"))),

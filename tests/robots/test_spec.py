@@ -67,7 +67,7 @@ def test_a_sound_folder_is_read(write: Write) -> None:
     assert (folder.spec.sim.engine, folder.spec.safety) == ("mujoco", SafetyLimits())
 
 
-@pytest.mark.parametrize("name", ["go2", "quadruped"])
+@pytest.mark.parametrize("name", ["go2", "pup", "quadruped"])
 def test_the_robots_that_come_with_the_package_are_sound(name: str) -> None:
     """Twelve joints, no problem."""
     built_in = find(name).spec
@@ -98,6 +98,8 @@ def test_the_robots_that_come_with_the_package_are_sound(name: str) -> None:
         ("name =", "crouch = [-1.0, 0.0]\nname =", "crouch has 2 positions for 1 joints"),
         ("name =", "crouch = [0.0]\nname =", r"knee: crouch 0.0 outside \[-2.0, -0.5\] rad"),
         ("joints", "joints =", "Invalid value"),
+        ("name =", "mass = 0.0\nname =", "mass 0.0; expected a positive number, kg"),
+        ("name =", "mass = nan\nname =", "mass nan; expected a positive number, kg"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(write: Write, old: str, new: str, message: str) -> None:
@@ -117,6 +119,9 @@ def test_what_is_wrong_is_refused_by_name(write: Write, old: str, new: str, mess
         ("[safety]\nhold = 1.0", "unknown field `hold`"),
         ("[sim]\nphysics_hz = 0.0", "sim.physics_hz 0.0; expected at least 1"),
         ("[sim]\naction_delay_ms = -1.0", "sim.action_delay_ms -1.0; expected zero or more"),
+        ("[sim]\nsupply = 0.0", "sim.supply 0.0; expected a positive number"),
+        ("[sim]\nsupply = inf", "sim.supply inf"),
+        ('[tasks.walk]\nforward_mps = "fast"', r"`str` - at `\$\.tasks\[\.\.\.\]\[\.\.\.\]`"),
         ("[sim]\naction_delay_ms = nan", "sim.action_delay_ms nan"),
         ('[sim]\nengine = "bullet"', "Invalid enum value 'bullet'"),
     ],
@@ -124,6 +129,54 @@ def test_what_is_wrong_is_refused_by_name(write: Write, old: str, new: str, mess
 def test_tables_that_make_no_sense_are_refused(write: Write, table: str, message: str) -> None:
     """A guard with a number that cannot fire is as bad as none."""
     assert re.search(message, refusal(write(f"{TOML}\n{table}\n")))
+
+
+LEG_JOINTS = ("hip", "thigh", "knee")
+LEG = (
+    '[[legs]]\njoints = ["hip", "thigh", "knee"]\nhip = [0.1, 0.05, 0.0]\n'
+    "offset = 0.03\nthigh = 0.1\ncalf = 0.1\nsole = 0.01\n"
+)
+WITH_LEG = (
+    'name = "hopper"\njoints = ['
+    + ", ".join(KNEE.replace("knee", name) for name in LEG_JOINTS)
+    + f"]\n{LEG}"
+)
+
+
+def test_the_geometry_of_a_leg_is_read(write: Write) -> None:
+    """Names of joints and lengths."""
+    (leg,) = read_folder(write(WITH_LEG)).spec.legs
+    assert leg.joints == LEG_JOINTS
+    assert (leg.hip, leg.offset, leg.thigh, leg.calf, leg.sole) == (
+        (0.1, 0.05, 0),
+        0.03,
+        0.1,
+        0.1,
+        0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'joints = ["hip"',
+            'joints = ["hop"',
+            "leg of hop, thigh, knee: no joint hop; expected hip",
+        ),
+        ('joints = ["hip", "thigh"', 'joints = ["hip"', "Expected `array` of length 3"),
+        ('joints = ["hip", "thigh"', 'joints = ["hip", "hip"', "names hip twice"),
+        ("calf = 0.1", "calf = 0.0", "leg of hip, thigh, knee: calf 0.0; expected a positive"),
+        ("thigh = 0.1", "thigh = nan", "thigh nan; expected a positive number"),
+        ("sole = 0.01", "sole = -0.01", "sole -0.01; expected a positive number"),
+        ("offset = 0.03", "offset = inf", "offset inf; expected finite numbers"),
+        ("hip = [0.1,", "hip = [nan,", r"hip \(nan, 0.05, 0.0\), offset 0.03; expected finite"),
+        (LEG, LEG + LEG.replace("0.05", "-0.05"), "shares a joint with another leg"),
+    ],
+)
+def test_legs_that_cannot_be_are_refused(write: Write, old: str, new: str, message: str) -> None:
+    """A wrong name or length would put the feet elsewhere, silently."""
+    assert re.search(message, refusal(write(WITH_LEG.replace(old, new, 1))))
 
 
 def test_a_folder_without_robot_toml_says_what_a_robot_is(tmp_path: Path) -> None:

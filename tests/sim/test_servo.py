@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robots import JointCommand, JointSpec, RobotSpec
+import robots
+from robots import JointCommand, JointSpec, RobotSpec, SimSpec
 from sim.servo import Servo
 
 SPEC = RobotSpec(
@@ -69,6 +71,48 @@ def test_braking_keeps_the_full_torque(velocity: float) -> None:
     speed, zeros = np.full(2, velocity), np.zeros(2)
     np.testing.assert_allclose(servo(torque=-1000).torque(zeros, speed), [-10, -40])
     np.testing.assert_allclose(servo(torque=1000).torque(zeros, -speed), [10, 40])
+
+
+@pytest.mark.parametrize(
+    ("velocity", "driving"),
+    [
+        (0.0, [8, 32]),  # four fifths of the stall torque
+        (4.0, [6, 12]),  # both lines keep their slopes, 0.5 and 5 N·m·s/rad
+        (16.0, [0, 0]),  # four fifths of the first joint's no-load speed
+    ],
+)
+def test_a_lower_supply_moves_the_line_down_and_keeps_its_slope(
+    velocity: float, driving: list[float]
+) -> None:
+    """Torque at rest and speed without load are proportional to the voltage."""
+    weak = Servo(msgspec.structs.replace(SPEC, sim=SimSpec(supply=0.8)))
+    zero, rest, speed = np.zeros(2, np.float32), np.zeros(2), np.full(2, velocity)
+    for sign in (1, -1):
+        torque = np.full(2, sign * 1000, np.float32)
+        weak.command(JointCommand(position=zero, kp=zero, kd=zero, torque=torque))
+        np.testing.assert_allclose(weak.torque(rest, sign * speed), np.multiply(sign, driving))
+        np.testing.assert_allclose(weak.torque(rest, -sign * speed), np.multiply(sign, [8, 32]))
+
+
+@given(st.floats(-1.5, 1.5), st.floats(-7.4, 7.4))
+def test_pup_has_a_servo_that_regulates_its_pulse_width(error: float, velocity: float) -> None:
+    """Written down from the motor: duty from the position error, torque from voltage and back-EMF.
+
+    Full voltage against the motion is held to the stall torque, by the current limit; beyond
+    no-load speed, 7.46 rad/s at this supply, the line ends.
+    """
+    spec = robots.find("pup").spec
+    joints, first = len(spec.joints), spec.joints[0]
+    duty = np.clip(error / (885 / (800 / 128) * 2 * np.pi / 4096), -1, 1)
+    stall = first.effort_max * spec.sim.supply
+    back_emf = velocity * first.effort_max / first.velocity_max
+    made = Servo(spec)
+    made.command(JointCommand.towards(np.full(joints, error, np.float32), spec))
+    np.testing.assert_allclose(
+        made.torque(np.zeros(joints), np.full(joints, velocity)),
+        np.clip(stall * duty - back_emf, -stall, stall),
+        atol=0.01 * stall,
+    )
 
 
 def test_off_gives_nothing() -> None:

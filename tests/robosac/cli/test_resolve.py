@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+import robots
+from robosac.cli import resolve
+from robosac.errors import ConfigError
+from robosac.tasks import Walk, WalkConfig
+
+if TYPE_CHECKING:
+    from robots import RobotSpec
+
+
+def robot_with(numbers: dict[str, float]) -> RobotSpec:
+    """A robot whose robot.toml has these numbers for the walk."""
+    return msgspec.structs.replace(robots.find("go2").spec, tasks={"walk": numbers})
+
+
+def test_a_robot_without_numbers_of_its_own_gets_the_published_ones() -> None:
+    """Which is what go2 learned with all along."""
+    assert robots.find("go2").spec.tasks == {}
+    task = resolve.make_task("walk", robots.find("go2").spec)
+    assert task.numbers() == Walk().numbers()
+
+
+def test_a_robot_walks_at_its_own_speed() -> None:
+    """What robot.toml names is taken from there, the rest is the task's."""
+    task = resolve.make_task("walk", robot_with({"forward_mps": 0.2}))
+    assert task.numbers() == msgspec.structs.asdict(WalkConfig(forward_mps=0.2))
+
+
+def test_pup_is_asked_for_a_pace_of_its_size() -> None:
+    """The contract of its policies says so, too."""
+    with resolve.make(robot="pup", task="walk", env=None) as place:
+        assert place.contract.commands == {"forward_mps": (0.25, 0.25)}
+        assert place.contract.task_config["forward_mps"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"forwards_mps": 0.2}, "tasks.walk: Object contains unknown field `forwards_mps`"),
+        ({"forward_mps": 0.0}, "tasks.walk: walk: forward_mps is 0.0; expected more than 0"),
+    ],
+)
+def test_numbers_that_the_task_has_not_are_refused(numbers: dict[str, float], message: str) -> None:
+    """With the file and the table to look at."""
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve.make_task("walk", robot_with(numbers))
+    assert "robot.toml of go2" in str(caught.value)
