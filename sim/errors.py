@@ -8,6 +8,7 @@ SimError
 ├── UnknownEnvError      no environment of that id; carries the nearest ids
 ├── UnsupportedEnvError  an environment whose spaces or autoreset we cannot learn from
 ├── EnvDependencyError   the environment needs a package that is not installed
+├── FaultError           a fault to inject that cannot be understood
 └── EpisodeOverError     step() after the end of an episode, or before the first
 """
 
@@ -94,6 +95,15 @@ class EnvDependencyError(SimError):
         """Name the environment and what it misses."""
         super().__init__(f"{env_id} cannot be made: {' '.join(cause.split())}")
         self.env_id = env_id
+
+
+class FaultError(SimError):
+    """A fault to inject that cannot be understood."""
+
+    def __init__(self, text: str, problem: str) -> None:
+        """Quote the fault and say what is wrong with it."""
+        super().__init__(f"fault {text!r}: {problem}")
+        self.problem = problem
 
 
 class EpisodeOverError(SimError):
