@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -81,8 +81,11 @@ def watch(folder: Path, minutes: float) -> dict[str, list[float]]:
     for look in range(1, looks + 1):
         time.sleep(max(0.0, started + 60 * minutes * look / looks - time.monotonic()))
         now = resident_mib(folder)
+        if now.keys() != seen.keys():
+            print(f"only {sorted(now)} are left; see the logs in {folder}")
+            break
         for role, sizes in seen.items():
-            sizes.append(now[role])  # a process that has died ends this here
+            sizes.append(now[role])
         print("  ".join(f"{role} {now[role]:.1f} MiB" for role in seen), flush=True)
     return seen
 
@@ -105,7 +108,7 @@ def soak(folder: Path, minutes: float) -> dict[str, Any]:
         seen = watch(folder, minutes)
     finally:
         for process in (robot, learner):
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait()
     report = json.loads((run / "learner.json").read_text())
     (runner,) = (
@@ -128,8 +131,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = soak(Path(folder), options.minutes)
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    found = soak(folder, options.minutes)
     found["command"] = ["python", "tools/soak.py", "--minutes", str(options.minutes)]
     found["versions"] = {name: version(name) for name in ("torch", "pyzmq", "onnxruntime")}
     found["cpus"] = os.cpu_count()
@@ -141,7 +144,11 @@ def main() -> int:
         f"lost {found['lost']} duplicated {found['duplicated']}"
     )
     whole = found["lost"] == found["duplicated"] == 0 and found["rows"] == found["rows_made"]
-    return 0 if grown <= GROWTH_MAX and whole else 1
+    if not whole or grown > GROWTH_MAX:
+        print(f"everything is kept in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from typing import Annotated
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -23,6 +25,9 @@ from robosac.exit_codes import (
 )
 from robots import RobotError, SafetyStopError
 from sim.errors import SimError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Command = (
     Annotated[sim.Sim, tyro.conf.subcommand("sim")]
@@ -47,7 +52,22 @@ def main(arguments: list[str] | None = None) -> int:
         args=arguments,
     )
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    return _run(options)
+    with _interrupted_by_signals():
+        return _run(options)
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, and Ctrl-C also where a script has started this with `&`."""
+    usual = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def _run(options: Command) -> int:

@@ -12,6 +12,7 @@ from robosac import __version__, recipe
 from robosac.cli import join
 from robosac.cli.checks import at_least
 from robosac.cli.console import Progress, say
+from robosac.cli.crew import processes
 from robosac.cli.runner_config import SPOOL_MIB, RunnerConfig
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
@@ -73,7 +74,7 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     def execute(self) -> int:
         """Train, evaluate, sum up; returns the exit code."""
         if self.learner is not None:
-            return join.join(self)
+            return join.join(self.learner, _guest(self), runners=self.runners, fleet=self.fleet)
         from robosac.cli import resolve, results
         from robosac.cli.remaining import remaining_steps
 
@@ -142,14 +143,9 @@ def _run_processes(
     """Run the learner and its runners and return the learner's report."""
 
     def crew(endpoint: str) -> dict[str, list[str]]:
-        runners = [
-            _runner(options, folder, config, endpoint, index) for index in range(config.runners)
-        ]
-        if options.fleet is not None:
-            from robosac.cli.fleet_config import FleetConfig
-
-            return {"fleet": FleetConfig(address=options.fleet, runners=runners).arguments()}
-        return {f"runner-{one.seed[1]}": one.arguments() for one in runners}
+        indices = range(config.runners)
+        runners = [_runner(options, folder, config, endpoint, index) for index in indices]
+        return processes(runners, options.fleet)
 
     learner = LearnerOptions(
         folder=str(folder.path),
@@ -178,5 +174,34 @@ def _runner(
         folder=str(folder.runner(index)),
         seed=(config.seed, index),
         realtime=config.pace == "realtime",
+        spool_mib=at_least(1, "spool-limit", options.spool_limit),
+    )
+
+
+def _guest(options: Sim) -> RunnerConfig:
+    """What robots that serve a learner elsewhere are like; raises ConfigError for its affairs."""
+    for given, name in (
+        (options.resume, "--resume"),
+        (options.sync, "--sync"),
+        (options.insecure, "--insecure"),
+        (options.recipe != "sac", "--recipe"),
+        (options.runner_keys is not None, "--runner-keys"),
+        (options.bind != "127.0.0.1:0", "--bind"),
+    ):
+        if given:
+            raise ConfigError(f"{name} is the learner's affair; leave it out with --learner")
+    at_least(1, "runners", options.runners)
+    name = options.name or join.machine_name(options.keys)
+    return RunnerConfig(
+        name=name,
+        robot=options.robot if options.env is None else None,
+        task=options.task if options.env is None else None,
+        env=options.env,
+        endpoint="",
+        keys=None if options.keys is None else str(options.keys),
+        folder=str(options.run or Path("runs") / f"robots-{name}"),
+        seed=(at_least(0, "seed", options.seed), 0),
+        realtime=options.pace == "realtime",
+        steps=None if options.steps is None else at_least(1, "steps", options.steps),
         spool_mib=at_least(1, "spool-limit", options.spool_limit),
     )

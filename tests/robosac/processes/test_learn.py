@@ -205,8 +205,8 @@ def test_what_cannot_be_is_one_line(arguments: list[str], expected: str, lab: La
 
 
 def test_a_learner_that_nobody_calls_ends_in_order(lab: Lab) -> None:
-    """Ctrl-C before the first robot: the folder can be resumed."""
+    """SIGTERM, which is Ctrl-C of a script, before the first robot: the folder can be resumed."""
     learner, _ = lab.learn()
-    learner.interrupt()
+    learner.process.terminate()
     assert learner.finish() == 130
     assert (lab.run / "config.json").exists()
