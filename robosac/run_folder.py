@@ -20,19 +20,19 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     robosac: str
     """Version of the package that started the run."""
-    robot: str | None
+    robot: str | None = None
     """Name or folder of the robot; None when the environment is no robot."""
-    task: str | None
-    env: str | None
+    task: str | None = None
+    env: str | None = None
     """Id of the environment; None when it is a robot."""
     recipe: Recipe
-    steps: int | None
+    steps: int | None = None
     """Environment steps in all; None is until somebody stops it."""
-    seed: int
-    pace: Pace
-    runners: int
+    seed: int = 0
+    pace: Pace = "learner"
+    runners: int = 0
     """Simulated robots that the run brings along; 0 when robots come from elsewhere."""
-    sync: bool
+    sync: bool = False
 
 
 class RunFolder:

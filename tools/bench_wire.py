@@ -272,18 +272,11 @@ def latencies(seconds: float, folder: Path) -> dict[str, Any]:
     sac = recipe.find("sac")
     config = RunConfig(
         robosac=__version__,
-        robot=None,
-        task=None,
         env="bench",
         recipe=msgspec.structs.replace(
             sac,
             learner=msgspec.structs.replace(sac.learner, learning_starts=0, publish_every=10),
         ),
-        steps=None,
-        seed=0,
-        pace="learner",
-        runners=0,
-        sync=False,
     )
     RunFolder(folder / "run").create(config)
     with child("learner", folder / "run") as endpoint:

@@ -518,19 +518,13 @@ def _run_config() -> RunConfig:
     """A run that learns nothing in all this time."""
     return RunConfig(
         robosac=__version__,
-        robot=None,
-        task=None,
         env="fuzz",
         recipe=Recipe(
             name="fuzz",
             learner=LearnerConfig(learning_starts=10**9, capacity=1000),
             sac=SACConfig(hidden=(8, 8)),
         ),
-        steps=None,
-        seed=0,
         pace="free",
-        runners=0,
-        sync=False,
     )
 
 

@@ -89,15 +89,9 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
             return folder, config
         config = RunConfig(
             robosac=__version__,
-            robot=None,
-            task=None,
-            env=None,
             recipe=recipe.find(self.recipe),
             steps=self._steps(),
             seed=at_least(0, "seed", self.seed),
-            pace="learner",
-            runners=0,
-            sync=False,
         )
         folder = RunFolder(self.run or new_name(f"learn-seed{self.seed}"))
         folder.create(config)

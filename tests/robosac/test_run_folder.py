@@ -18,15 +18,11 @@ if TYPE_CHECKING:
 
 CONFIG = RunConfig(
     robosac="0.1.0",
-    robot=None,
-    task=None,
     env="Pendulum-v1",
     recipe=Recipe(name="small"),
     steps=400,
     seed=3,
-    pace="learner",
     runners=2,
-    sync=False,
 )
 
 

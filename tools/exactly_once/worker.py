@@ -115,15 +115,9 @@ def make_learner(run: RunFolder, network: Network, *, keys: str | None = None) -
     run.create(
         RunConfig(
             robosac=__version__,
-            robot=None,
-            task=None,
             env="torture",
             recipe=RECIPE,
-            steps=None,
-            seed=0,
             pace="free",
-            runners=0,
-            sync=False,
         )
     )
     options = LearnerOptions(folder=str(run.path), bind=network.learner, keys=keys)

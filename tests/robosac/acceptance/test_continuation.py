@@ -185,15 +185,11 @@ def run_folder(path: Path) -> RunFolder:
     folder.create(
         RunConfig(
             robosac="0.1.0",
-            robot=None,
-            task=None,
             env="Small-v0",
             recipe=RECIPE,
             steps=2,
-            seed=0,
             pace="free",
             runners=1,
-            sync=False,
         )
     )
     return folder

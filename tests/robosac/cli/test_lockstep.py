@@ -30,13 +30,10 @@ RECIPE = Recipe(
 )
 CONFIG = RunConfig(
     robosac="0.1.0",
-    robot=None,
-    task=None,
     env="Pendulum-v1",
     recipe=RECIPE,
     steps=230,
     seed=5,
-    pace="learner",
     runners=1,
     sync=True,
 )

@@ -25,15 +25,10 @@ LAYOUT = RowLayout(obs=2, extra=1, action=1)
 ROBOT, RUN = "small-0", "a" * 32
 CONFIG = RunConfig(
     robosac="0.1.0",
-    robot=None,
-    task=None,
     env="Small-v0",
     recipe=Recipe(name="small"),
     steps=100,
-    seed=0,
-    pace="learner",
     runners=2,
-    sync=False,
 )
 
 

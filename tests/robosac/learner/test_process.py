@@ -80,15 +80,10 @@ def folder(tmp_path: Path, make_learner: MakeLearner) -> RunFolder:
     folder.create(
         RunConfig(
             robosac="0.1.0",
-            robot=None,
-            task=None,
             env="toy",
             recipe=recipe,
             steps=100,
-            seed=0,
-            pace="learner",
             runners=1,
-            sync=False,
         )
     )
     return folder

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import zmq
 
-from robosac.errors import WireError
 from robosac.replay import RowLayout
 from robosac.runner import line as line_module
 from robosac.runner import uplink as uplink_module
@@ -24,7 +23,7 @@ from robosac.runner.spool import Spool
 from robosac.runner.uplink import Uplink
 from robosac.wire import messages
 from robosac.wire.messages import Held, decode_from_robot, encode
-from robosac.wire.sockets import bind_learner
+from tests.robosac.runner.conftest import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,18 +36,6 @@ RUN, EARLIER = "a" * 32, "b" * 32
 FILE = b"a policy"
 SHA256 = hashlib.sha256(FILE).hexdigest()
 PATIENCE_S = 10.0
-
-
-def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket[bytes], str]:
-    """Bind; a port used before as soon as ZeroMQ has let go of it, in its own time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return bind_learner(context, f"127.0.0.1:{port}")
-        except WireError:
-            if not port or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 class FakeLearner:

@@ -27,7 +27,7 @@ from robosac.runner import uplink_link as uplink_link_module
 from robosac.runner.spool import Spool
 from robosac.runner.uplink_link import UplinkLink
 from robosac.wire import messages
-from robosac.wire.sockets import bind_learner
+from tests.robosac.runner.conftest import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,18 +39,6 @@ if TYPE_CHECKING:
 RUN = "a" * 32
 ROBOT = "small-0"
 PATIENCE_S = 15.0
-
-
-def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket[bytes], str]:
-    """Bind; a port used before as soon as ZeroMQ has let go of it, in its own time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return bind_learner(context, f"127.0.0.1:{port}")
-        except WireError:
-            if not port or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 class Place:
