@@ -48,6 +48,7 @@ class Memory:
             self._banks.append(_SECOND_INDIRECT)
         self._size = max(bank.data + bank.count for bank in self._banks)
         self._bytes = bytearray(self._size)
+        self._known: dict[int, int] = {}  # values by address, as long as the bytes are the same
         self._owner: dict[int, Register] = {
             register.address + index: register
             for register in factory.registers_of(model, firmware)
@@ -67,15 +68,22 @@ class Memory:
     def get(self, register: Register) -> int:
         """Value of a register."""
         start = register.address
-        data = self._bytes[start : start + register.size]
-        return int.from_bytes(data, "little", signed=register.signed)
+        value = self._known.get(start)
+        if value is None:
+            data = self._bytes[start : start + register.size]
+            value = int.from_bytes(data, "little", signed=register.signed)
+            self._known[start] = value
+        return value
 
     def set(self, register: Register, value: int) -> None:
         """Give a register a value as the servo itself does: clipped to its range, not refused."""
         value = min(max(value, register.low), register.high)
         start = register.address
+        if self._known.get(start) == value:
+            return
         data = value.to_bytes(register.size, "little", signed=register.signed)
         self._bytes[start : start + register.size] = data
+        self._known[start] = value
 
     def has(self, register: Register) -> bool:
         """Whether this model has the register."""
@@ -84,6 +92,7 @@ class Memory:
     def power_on(self) -> None:
         """Fill the RAM area with what it holds after power-up."""
         self._bytes[RAM_START:] = self._factory[RAM_START:]
+        self._known.clear()
         self.set(Register.GOAL_PWM, self.get(Register.PWM_LIMIT))
         self.set(Register.GOAL_VELOCITY, self.get(Register.VELOCITY_LIMIT))
         if self.has(Register.GOAL_CURRENT):
@@ -98,6 +107,7 @@ class Memory:
         """Bring the EEPROM area back to the factory's contents but for some registers."""
         kept = {register: self.get(register) for register in keep}
         self._bytes[:RAM_START] = self._factory[:RAM_START]
+        self._known.clear()
         for register, value in kept.items():
             self.set(register, value)
 
@@ -122,6 +132,7 @@ class Memory:
         if self._backup is None:
             return False
         self._bytes[:RAM_START] = self._backup[:RAM_START]
+        self._known.clear()
         return True
 
     def restore_ram(self) -> None:
@@ -130,6 +141,7 @@ class Memory:
             if self._backup and register.access is Access.RAM:
                 start, end = register.address, register.address + register.size
                 self._bytes[start:end] = self._backup[start:end]
+        self._known.clear()
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes from an address on, those between registers being zero; raises RefusedError."""
@@ -164,6 +176,7 @@ class Memory:
         """Store bytes that check() has let pass."""
         for index, byte in enumerate(data):
             self._bytes[self._target(address + index)] = byte
+        self._known.clear()
 
     def _target(self, address: int) -> int:
         """Address that really holds a byte: that of an indirect register is elsewhere."""

@@ -6,10 +6,10 @@ Figures of the vendor's data sheets at the voltage given, unverified on hardware
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Drive:
+class Drive(NamedTuple):
     """What a servo does to its shaft until the next step: torque - damping * speed."""
 
     torque: float
