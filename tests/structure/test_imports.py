@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 NEVER = {
     "robots": ("robosac", "sim", "torch", "mujoco", "dm_control"),
     "sim": ("robosac", "torch"),
+    "robosac.lateness": ("robots", "sim", "torch", "mujoco"),
     "robosac.algorithms": ("robots", "sim", "mujoco"),
     "robosac.learner": ("robots", "sim", "mujoco"),
     "robosac.runner": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
+    "robosac.fleet": ("robots", "sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.wire": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.replay": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.tasks": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
