@@ -9,9 +9,8 @@ after everything that was still on its way.
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from robots.dynamixel import control_table
 from robots.dynamixel.control_table import Register
@@ -30,7 +29,6 @@ from robots.errors import NoReplyError, ServoRefusedError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from robots.dynamixel.port import Port
     from robots.dynamixel.protocol import Frame
 
 _log = logging.getLogger(__name__)
@@ -46,6 +44,33 @@ _FAST_FAILURES = 2  # in a row, after which plain sync read is used
 _STOP_FRAMES = 3
 _STOP = encode(BROADCAST, Instruction.WRITE, b"\x40\x00\x00")
 _WORST_RETURN_DELAY_S = Register.RETURN_DELAY.high * control_table.RETURN_DELAY_S_PER_COUNT
+
+
+class Line(Protocol):
+    """What a bus needs of a port: robots.dynamixel.port.Port, or an emulated one with its own time.
+
+    The errors are those of Port.
+    """
+
+    @property
+    def baud(self) -> int:
+        """Speed, bit/s."""
+
+    @property
+    def latency_s(self) -> float:
+        """How long the adapter says that it keeps bytes back, s."""
+
+    def now_ns(self) -> int:
+        """Time that deadlines refer to, ns."""
+
+    def write(self, data: bytes) -> None:
+        """Hand on all bytes."""
+
+    def read(self, deadline_ns: int) -> bytes:
+        """Bytes that have arrived, at least one unless the deadline passes."""
+
+    def flush(self) -> int:
+        """Throw away what has arrived, and return how many bytes that were."""
 
 
 class Pong(NamedTuple):
@@ -89,7 +114,7 @@ class Bus:
     """
 
     def __init__(
-        self, port: Port, *, usb_latency_s: float = 0.001, margin_s: float = 0.001
+        self, port: Line, *, usb_latency_s: float = 0.001, margin_s: float = 0.001
     ) -> None:
         """Use an open port.
 
@@ -129,7 +154,7 @@ class Bus:
         """
         self._prepare()
         self.port.write(encode(BROADCAST, Instruction.PING))
-        frames = self._collect(time.monotonic_ns() + round(wait_s * 1e9))
+        frames = self._collect(self.port.now_ns() + round(wait_s * 1e9))
         pongs = [frame.status for frame in frames if len(frame.parameters) == 1 + _PONG_BYTES]
         self._stats.unexpected += len(frames) - len(pongs)
         return [_pong(self._heard(status)) for status in pongs]
@@ -357,7 +382,7 @@ class Bus:
         """When a request just written and its replies, size bytes together, must have passed."""
         wire_s = size * _BITS_PER_BYTE / self.port.baud
         wait_s = wire_s + replies * (self.return_delay_s + _TURNAROUND_S) + self._slack_s
-        return time.monotonic_ns() + round(wait_s * 1e9)
+        return self.port.now_ns() + round(wait_s * 1e9)
 
 
 class _Answers:
@@ -374,8 +399,8 @@ class _Answers:
 
     @property
     def complete(self) -> bool:
-        """Whether the last servo has answered, so that nobody is due any more."""
-        return self._next == len(self._devices)
+        """Whether everybody has answered; while somebody is missing another may answer twice."""
+        return self._next == len(self._devices) and None not in self.found
 
     def take(self, frame: Frame) -> None:
         """Take a frame when it is the answer of a servo that is due."""

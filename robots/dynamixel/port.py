@@ -43,7 +43,7 @@ class Port:
                 f"baud {baud}, write timeout {write_timeout_s} s; expected positive ones"
             )
         self.path = str(path)
-        self.baud = baud
+        self._baud = baud
         self.low_latency = False
         """Whether the driver agreed to hand on bytes at once; pseudo-terminals do not."""
         self.echoes: bool | None = None
@@ -78,7 +78,7 @@ class Port:
         self.close()
         self._lock = _locked(self.path)
         try:
-            self._serial = serial.Serial(self.path, self.baud, timeout=0, exclusive=True)
+            self._serial = serial.Serial(self.path, self._baud, timeout=0, exclusive=True)
             self._fd = self._serial.fileno()
         except (OSError, ValueError) as error:
             self.close()
@@ -107,6 +107,11 @@ class Port:
             self._lock = -1
 
     @property
+    def baud(self) -> int:
+        """Speed, bit/s."""
+        return self._baud
+
+    @property
     def latency_s(self) -> float:
         """How long an FTDI adapter keeps bytes back, s; 0 where there is no such timer."""
         name = Path(os.path.realpath(self.path)).name
@@ -115,6 +120,11 @@ class Port:
             return float(text) / 1000
         except (OSError, ValueError):
             return 0.0
+
+    @staticmethod
+    def now_ns() -> int:
+        """Time that deadlines refer to, ns."""
+        return time.monotonic_ns()
 
     def write(self, data: bytes) -> None:
         """Hand all bytes to the driver.
@@ -134,10 +144,10 @@ class Port:
     def read(self, deadline_ns: int) -> bytes:
         """Bytes that have arrived, at least one unless the deadline passes; echoes are removed.
 
-        The deadline is a time.monotonic_ns().  Raises PortLostError.
+        The deadline is a now_ns().  Raises PortLostError.
         """
         while True:
-            data = self._receive((deadline_ns - time.monotonic_ns()) * 1e-9)
+            data = self._receive((deadline_ns - self.now_ns()) * 1e-9)
             if not data:
                 return self._release()
             if self._echo and self.echoes is not False:

@@ -36,10 +36,16 @@ STOP = bytes.fromhex("FF FF FD 00 FE 06 00 03 40 00 00 2E 16")
 
 
 @pytest.fixture
-def bus(servos: FakeServos) -> Iterator[Bus]:
-    """A bus that waits 20 ms for a reply, so that a busy machine does not matter much."""
+def port(servos: FakeServos) -> Iterator[Port]:
+    """The servos' port."""
     with Port(servos.path, 1_000_000) as port:
-        yield Bus(port, usb_latency_s=0.02)
+        yield port
+
+
+@pytest.fixture
+def bus(port: Port) -> Bus:
+    """A bus that waits 20 ms for a reply, so that a busy machine does not matter much."""
+    return Bus(port, usb_latency_s=0.02)
 
 
 def values(servos: FakeServos, mark: int) -> list[bytes]:
@@ -245,6 +251,15 @@ def test_b6_wrong_id(bus: Bus, servos: FakeServos) -> None:
     assert bus.stats.unexpected == 3
 
 
+def test_b6_a_neighbour_posing_as_the_last(bus: Bus, servos: FakeServos) -> None:
+    """When one is missing the answers behind it are not believed before the time is up."""
+    expected: list[bytes | None] = [*values(servos, 1)]
+    posing = encode_status(Status(7, 0, bytes(10)))
+    servos.spoil = strike(1, lambda _, replies: [*replies[:2], posing, replies[3]])
+    assert data(bus.sync_read(ADDRESS, SIZE, IDS)) == [*expected[:2], None, None]
+    assert bus.stats.conflicts == 1
+
+
 def test_b6_wrong_id_alone(bus: Bus, servos: FakeServos) -> None:
     """A single read takes no neighbour's answer."""
     servos.spoil = lambda _, replies: [encode_status(Status(2, 0, bytes(4)))]
@@ -323,7 +338,7 @@ def test_b9_swapped_order(bus: Bus, servos: FakeServos) -> None:
     assert bus.stats.conflicts == 0
 
 
-def test_b10_echo(bus: Bus, servos: FakeServos) -> None:
+def test_b10_echo(bus: Bus, port: Port, servos: FakeServos) -> None:
     """On an adapter that echoes everything works, and nothing counts as noise."""
     expected = values(servos, 1)
     servos.spoil = lambda frame, replies: [frame.raw, *replies]
@@ -331,7 +346,7 @@ def test_b10_echo(bus: Bus, servos: FakeServos) -> None:
     bus.sync_write(116, dict.fromkeys(IDS, bytes(4)))
     assert data(bus.sync_read(ADDRESS, SIZE, IDS)) == expected
     assert data(bus.fast_sync_read(ADDRESS, SIZE, IDS)) == expected
-    assert bus.port.echoes
+    assert port.echoes
     assert bus.stats.rejects.noise_bytes == 0
     assert bus.stats.unexpected == 0
 
@@ -439,9 +454,9 @@ def test_b17_error_numbers(bus: Bus, servos: FakeServos, number: int) -> None:
     assert status == Status(2, 0x80 | number, b"")
 
 
-def test_a_lost_port_ends_everything(bus: Bus, servos: FakeServos) -> None:
+def test_a_lost_port_ends_everything(bus: Bus, port: Port) -> None:
     """Nothing is silently retried on a port that is gone."""
-    bus.port.close()
+    port.close()
     for action in (bus.torque_off, lambda: bus.sync_read(132, 4, IDS), lambda: bus.ping(1)):
         with pytest.raises(PortLostError):
             action()

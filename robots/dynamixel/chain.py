@@ -1,0 +1,397 @@
+"""A chain of servos as arrays in SI units: set up, enabled, read and written each tick, stopped.
+
+Who is at fault is said here, and what that means for the robot is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robots.dynamixel.control_table import (
+    RAD_PER_COUNT,
+    RAD_PER_S_PER_COUNT,
+    VOLT_PER_COUNT,
+    WATCHDOG_TRIPPED,
+    HardwareError,
+    Register,
+    model_named,
+)
+from robots.dynamixel.setup import ALL_REPLIES, BLOCK, BLOCK_SIZE, Setup, set_up, to_counts
+from robots.errors import BusError, ServoEnableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from robots.dynamixel.bus import Bus
+    from robots.dynamixel.config import BusSpec
+    from robots.dynamixel.protocol import Status
+
+    FloatArray = NDArray[np.float32]
+    IntArray = NDArray[np.int64]
+
+_log = logging.getLogger(__name__)
+
+_FORMATS = {1: "i1", 2: "<i2", 4: "<i4"}
+_BLOCK = np.dtype([(register.name, _FORMATS[register.size]) for register in BLOCK])
+_LOAD_PER_COUNT = 0.001
+_SNAPSHOT = Register.TORQUE_ENABLE.address
+_SNAPSHOT_SIZE = Register.PRESENT_POSITION.address + Register.PRESENT_POSITION.size - _SNAPSHOT
+_SLOW = Register.PRESENT_VOLTAGE.address
+_SLOW_SIZE = 4  # voltage, temperature, and one byte more, as replies of three are not read
+_SLOW_PERIOD_NS = 1_000_000_000
+_SEAM_COUNTS = 2048  # a jump by more when the torque comes on: the joint was turned by hand
+_HELD_COUNTS = 114  # 10 degrees: how far a goal may be from the position when the torque comes on
+_JUMP_SHARE = 1.5  # of the velocity limit, beyond which a change of position is impossible
+_JUMP_COUNTS = 20  # that a position may change by noise
+_STOP_ROUNDS = 2
+
+
+@dataclass
+class ChainState:
+    """What is known about every servo, in the order of the bus's servos; arrays of shape (J,).
+
+    A servo that did not answer keeps its values, and its stamp tells how old they are.
+    """
+
+    stamp_ns: IntArray
+    """When each servo's values were read, in the port's time, ns; 0 before the first."""
+    position: FloatArray
+    """Joint positions, rad."""
+    velocity: FloatArray
+    """Joint velocities, rad/s."""
+    effort: FloatArray
+    """Joint torques as far as the current tells, N·m."""
+    torque: NDArray[np.bool_]
+    """Whether the torque is on."""
+    hardware_error: IntArray
+    """Bits of HardwareError that are latched."""
+    alert: NDArray[np.bool_]
+    """Whether the last answer carried the alert bit."""
+    error: IntArray
+    """Error number of the last answer; 0 is none."""
+    watchdog: IntArray
+    """Bus watchdog, counts; -1 has tripped."""
+    forgetful: NDArray[np.bool_]
+    """Whether the servo has restarted since it was set up, so that its values are not known."""
+    jumps: IntArray
+    """How many samples in a row were dropped because the position cannot have changed so much."""
+    voltage: FloatArray
+    """Supply voltage, V; nan before the first, renewed once a second."""
+    temperature: FloatArray
+    """Temperature, °C; nan before the first, renewed once a second."""
+
+    @classmethod
+    def unknown(cls, count: int) -> ChainState:
+        """State of servos that nobody has asked yet."""
+
+        def numbers() -> IntArray:
+            return np.zeros(count, dtype=np.int64)
+
+        def flags() -> NDArray[np.bool_]:
+            return np.zeros(count, dtype=np.bool_)
+
+        def blanks() -> FloatArray:
+            return np.full(count, np.nan, dtype=np.float32)
+
+        return cls(
+            stamp_ns=numbers(),
+            position=blanks(),
+            velocity=blanks(),
+            effort=blanks(),
+            torque=flags(),
+            hardware_error=numbers(),
+            alert=flags(),
+            error=numbers(),
+            watchdog=numbers(),
+            forgetful=flags(),
+            jumps=numbers(),
+            voltage=blanks(),
+            temperature=blanks(),
+        )
+
+    def age_s(self, now_ns: int) -> FloatArray:
+        """Age of each servo's values, s; very large before the first."""
+        return ((now_ns - self.stamp_ns) * 1e-9).astype(np.float32)
+
+
+class Chain:
+    """The servos of one robot; open(), enable(), then read() and write() each tick, stop().
+
+    Losing the port raises PortLostError everywhere but in stop(); a servo that does not answer
+    raises in open() and enable() only.
+    """
+
+    def __init__(self, bus: Bus, spec: BusSpec, limits: Sequence[tuple[float, float]]) -> None:
+        """Use an open bus; limits are lower and upper position of every joint, rad.
+
+        Raises ValueError when there are not as many limits as servos.
+        """
+        if len(limits) != len(spec.servos):
+            raise ValueError(f"{len(limits)} limits for {len(spec.servos)} servos")
+        self.bus = bus
+        self.spec = spec
+        self.state = ChainState.unknown(len(spec.servos))
+        """What was read last; read() changes it in place, open() begins a new one."""
+        self.enabled = False
+        """Whether enable() has succeeded and stop() was not called since."""
+        self._limits = tuple(limits)
+        self._ids = spec.ids
+        self._setup: Setup | None = None
+        self._slow_due_ns = 0
+        self._slow_next = 0
+        self._counts: IntArray = np.zeros(len(spec.servos), dtype=np.int64)
+        self._units()
+
+    def _units(self) -> None:
+        """Factors between registers and joints, computed once."""
+        servos = self.spec.servos
+        sign = np.array([servo.sign for servo in servos])
+        amperes = [model_named(servo.model).ampere_per_count or _LOAD_PER_COUNT for servo in servos]
+        constants = np.array([servo.torque_constant for servo in servos])
+        self._zero = np.array([to_counts(servo, 0.0) for servo in servos])
+        self._rad_per_count = sign * RAD_PER_COUNT
+        self._rad_per_s_per_count = sign * RAD_PER_S_PER_COUNT
+        self._effort_per_count = sign * constants * np.array(amperes)
+        counts = np.array(
+            [
+                sorted(to_counts(servo, limit) for limit in pair)
+                for servo, pair in zip(servos, self._limits, strict=True)
+            ]
+        )
+        within = (Register.MIN_POSITION_LIMIT.low, Register.MAX_POSITION_LIMIT.high)
+        self._lower = np.clip(np.ceil(counts[:, 0]), *within).astype(np.int64)
+        self._upper = np.clip(np.floor(counts[:, 1]), *within).astype(np.int64)
+
+    def open(self) -> tuple[str, ...]:
+        """Check every servo, torque off, and repair what may be; what was repaired.
+
+        Raises ServoSetupError with everything that differs, NoReplyError, ServoRefusedError.
+        """
+        self.enabled = False
+        self.state = ChainState.unknown(len(self._ids))
+        self._setup = set_up(self.bus, self.spec, self._limits)
+        per_s = np.array(self._setup.velocity_limits) * RAD_PER_S_PER_COUNT / RAD_PER_COUNT
+        self._counts_per_s = _JUMP_SHARE * per_s
+        return self._setup.repaired
+
+    def enable(self) -> None:
+        """Arm the watchdogs and switch the torque on, every joint staying where it is.
+
+        Raises ServoEnableError, after the torque was switched off again, when any servo is not
+        as it must be; NoReplyError and ServoRefusedError likewise.
+        """
+        if self._setup is None:
+            raise ServoEnableError("servos were not set up; call open() first")
+        try:
+            self._enable()
+        except BaseException:  # an interrupt leaves no torque on either
+            self.stop()
+            raise
+        self.enabled = True
+
+    def _enable(self) -> None:
+        """Enable without cleaning up."""
+        before = self._snapshot()
+        for servo, registers in zip(self.spec.servos, before, strict=True):
+            self._prepare(servo.id, registers[Register.PRESENT_POSITION])
+        for registers in self._snapshot():
+            self._expect(registers, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
+        self.bus.sync_write(Register.TORQUE_ENABLE.address, dict.fromkeys(self._ids, b"\x01"))
+        after = self._snapshot()
+        for registers, earlier in zip(after, before, strict=True):
+            self._expect(registers, Register.TORQUE_ENABLE, 1)
+            self._expect(registers, Register.HARDWARE_ERROR, 0)
+            self._expect(registers, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
+            position = registers[Register.PRESENT_POSITION]
+            moved = position - earlier[Register.PRESENT_POSITION]
+            if abs(moved) >= _SEAM_COUNTS:
+                raise ServoEnableError(
+                    f"{registers.label}: position jumped by {moved} counts when the torque came "
+                    "on; it was turned past the encoder's seam, turn it back by hand"
+                )
+            if abs(registers[Register.GOAL_POSITION] - position) > _HELD_COUNTS:
+                raise ServoEnableError(
+                    f"{registers.label}: goal {registers[Register.GOAL_POSITION]} with torque on; "
+                    f"expected the position, {position} counts"
+                )
+        self.read()
+
+    def _prepare(self, device: int, position: int) -> None:
+        """Let a servo, its torque off, aim at where it is, and arm its watchdog."""
+        low, high = Register.MIN_POSITION_LIMIT.low, Register.MAX_POSITION_LIMIT.high
+        if not low <= position <= high:
+            raise ServoEnableError(
+                f"servo {device} is at {position} counts; expected {low} to {high}, "
+                "turn the joint back by hand"
+            )
+        self.bus.write(device, Register.GOAL_POSITION, position)
+        self.bus.write(device, Register.BUS_WATCHDOG, 0)
+        self.bus.write(device, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
+
+    def _snapshot(self) -> list[_Snapshot]:
+        """Registers from torque to position of every servo."""
+        found = self.bus.sync_read(_SNAPSHOT, _SNAPSHOT_SIZE, self._ids, retry=True)
+        missing = [
+            str(device)
+            for device, status in zip(self._ids, found, strict=True)
+            if status is None or status.number
+        ]
+        if missing:
+            raise ServoEnableError(f"servos {', '.join(missing)} do not answer; check the cable")
+        return [_Snapshot(status) for status in found if status is not None]
+
+    @staticmethod
+    def _expect(registers: _Snapshot, register: Register, value: int) -> None:
+        """Raise ServoEnableError unless a register has this value."""
+        if registers[register] != value:
+            raise ServoEnableError(
+                f"{registers.label}: {register.label} is {registers[register]}; expected {value}"
+            )
+
+    def read(self) -> ChainState:
+        """Ask every servo once and return the state, the same object each time.
+
+        Raises ServoEnableError before open(), PortLostError, WriteBlockedError.
+        """
+        if self._setup is None:
+            raise ServoEnableError("servos were not set up; call open() first")
+        read = self.bus.fast_sync_read if self._setup.fast else self.bus.sync_read
+        now_ns = self.bus.port.now_ns()
+        found = read(self._setup.data_address, BLOCK_SIZE, self._ids)
+        self._take(found, now_ns)
+        if now_ns >= self._slow_due_ns:
+            self._read_slow(now_ns)
+        return self.state
+
+    def _take(self, found: Sequence[Status | None], now_ns: int) -> None:
+        """Put what servos have answered into the state."""
+        state, known, parts = self.state, [], []
+        for place, status in enumerate(found):
+            if status is not None:
+                state.alert[place] = status.alert
+                state.error[place] = status.number
+                if not status.number:
+                    known.append(place)
+                    parts.append(status.data)
+        block = np.frombuffer(b"".join(parts), dtype=_BLOCK)
+        index = np.array(known, dtype=np.intp)
+        mapped = block["STATUS_RETURN_LEVEL"] == ALL_REPLIES
+        state.forgetful[index] = ~mapped
+        index, block = index[mapped], block[mapped]
+        state.torque[index] = block["TORQUE_ENABLE"] != 0
+        state.hardware_error[index] = block["HARDWARE_ERROR"]
+        state.watchdog[index] = block["BUS_WATCHDOG"]
+        possible = self._possible(index, block["PRESENT_POSITION"], now_ns)
+        state.jumps[index] = np.where(possible, 0, state.jumps[index] + 1)
+        index, block = index[possible], block[possible]
+        counts = block["PRESENT_POSITION"]
+        self._counts[index] = counts
+        state.position[index] = (counts - self._zero[index]) * self._rad_per_count[index]
+        state.velocity[index] = block["PRESENT_VELOCITY"] * self._rad_per_s_per_count[index]
+        state.effort[index] = block["PRESENT_CURRENT"] * self._effort_per_count[index]
+        state.stamp_ns[index] = now_ns
+
+    def _possible(
+        self, index: NDArray[np.intp], counts: NDArray[np.int32], now_ns: int
+    ) -> NDArray[np.bool_]:
+        """Whether servos can have moved to these positions since their last sample."""
+        stamp = self.state.stamp_ns[index]
+        elapsed_s = (now_ns - stamp) * 1e-9
+        reach = self._counts_per_s[index] * elapsed_s + _JUMP_COUNTS
+        possible: NDArray[np.bool_] = np.abs(counts - self._counts[index]) <= reach
+        possible |= stamp == 0
+        return possible
+
+    def _read_slow(self, now_ns: int) -> None:
+        """Ask the servo whose turn it is for voltage and temperature."""
+        index = self._slow_next
+        self._slow_next = (index + 1) % len(self._ids)
+        self._slow_due_ns = now_ns + _SLOW_PERIOD_NS // len(self._ids)
+        (status,) = self.bus.sync_read(_SLOW, _SLOW_SIZE, self._ids[index : index + 1])
+        if status is not None and not status.number:
+            self.state.voltage[index] = Register.PRESENT_VOLTAGE.decode(status.data[:2])
+            self.state.voltage[index] *= VOLT_PER_COUNT
+            self.state.temperature[index] = status.data[2]
+
+    def write(self, positions: ArrayLike) -> FloatArray:
+        """Send goals, rad, shape (J,), and return what was sent: clipped, in whole counts.
+
+        Raises ValueError, and sends nothing, when one is not finite or their number is wrong.
+        """
+        wanted = np.asarray(positions, dtype=np.float64)
+        if wanted.shape != self._zero.shape or not np.isfinite(wanted).all():
+            raise ValueError(f"goals {wanted}; expected {len(self._ids)} finite positions, rad")
+        counts = np.rint(self._zero + wanted / self._rad_per_count).astype(np.int64)
+        counts = np.clip(counts, self._lower, self._upper)
+        data = counts.astype("<i4").tobytes()
+        goals = {device: data[4 * at : 4 * at + 4] for at, device in enumerate(self._ids)}
+        self.bus.sync_write(Register.GOAL_POSITION.address, goals)
+        applied: FloatArray = ((counts - self._zero) * self._rad_per_count).astype(np.float32)
+        return applied
+
+    def stop(self) -> tuple[int, ...]:
+        """Switch the torque of everything off; IDs of servos that have not confirmed it.
+
+        It never raises for the bus: who cannot be reached has not confirmed.
+        """
+        self.enabled = False
+        remaining = self._ids
+        for _ in range(_STOP_ROUNDS):
+            try:
+                self.bus.torque_off()
+                found = self.bus.sync_read(Register.TORQUE_ENABLE.address, 1, remaining, retry=True)
+            except BusError:
+                _log.exception("stopping the servos")
+                continue
+            remaining = tuple(
+                device
+                for device, status in zip(remaining, found, strict=True)
+                if status is None or status.number or status.data != b"\x00"
+            )
+            if not remaining:
+                break
+        return remaining
+
+    def faults(self) -> list[str]:
+        """What is wrong with servos by name, as far as the state tells; empty when nothing is."""
+        return [
+            f"{servo.joint} (servo {servo.id}): {fault}"
+            for index, servo in enumerate(self.spec.servos)
+            for fault in self._faults(index)
+        ]
+
+    def _faults(self, index: int) -> list[str]:
+        """What is wrong with one servo."""
+        state, found = self.state, []
+        errors = int(state.hardware_error[index])
+        if errors or state.alert[index]:
+            found.append(f"hardware error {HardwareError.names_of(errors)}")
+        if state.error[index]:
+            found.append(f"answers with error number {state.error[index]}")
+        if state.forgetful[index]:
+            found.append("has restarted")
+        elif self.enabled and not state.torque[index]:
+            found.append("torque is off")
+        if state.watchdog[index] == WATCHDOG_TRIPPED:
+            found.append("bus watchdog has tripped")
+        return found
+
+
+class _Snapshot:
+    """Registers of one servo, read together."""
+
+    def __init__(self, status: Status) -> None:
+        """Keep the answer."""
+        self.label = f"servo {status.id}"
+        self._data = status.data
+
+    def __getitem__(self, register: Register) -> int:
+        """Value of a register."""
+        start = register.address - _SNAPSHOT
+        return register.decode(self._data[start : start + register.size])
