@@ -9,6 +9,8 @@ from robots.errors import (
     SafetyStopError,
     UnknownRobotError,
 )
+from robots.legs import Legs
+from robots.odometry import LegOdometry
 from robots.robot import BaseMotion, JointCommand, Robot, RobotState
 from robots.safety import Guard, SafeRobot, State
 from robots.spec import JointSpec, LegSpec, RobotFolder, RobotSpec, SafetyLimits, SimSpec
@@ -18,7 +20,9 @@ __all__ = [
     "Guard",
     "JointCommand",
     "JointSpec",
+    "LegOdometry",
     "LegSpec",
+    "Legs",
     "NotConnectedError",
     "OutOfReachError",
     "Robot",
