@@ -26,7 +26,7 @@ from robots.dynamixel.protocol import (
     encode_status,
 )
 from sim.emulator.requests import Turn, plan
-from sim.emulator.spoil import spoil
+from sim.emulator.spoil import misreport, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,7 @@ class Bus:
         listeners = [one for one in self.bench.servos if one.hears(self.host_baud, now_ns)]
         turns = plan(frame, listeners, now_ns)
         if frame.instruction in _FAST:
-            self._begin_fast(turns, now_ns)
+            self._begin_fast(turns, frame.instruction, now_ns)
         else:
             self._answer(deque(turns), frame, now_ns)
 
@@ -184,7 +184,8 @@ class Bus:
         if status is None:
             self._answer(turns, frame, now_ns)
             return
-        end_ns = self._put(encode_status(status), status.id, frame.instruction, now_ns)
+        reply = encode_status(self._misreported(status, frame.instruction, now_ns))
+        end_ns = self._put(reply, [status.id], frame.instruction, now_ns)
         self._at(end_ns, partial(self._answer, turns, frame))
 
     def _finish(self, now_ns: int) -> None:
@@ -195,16 +196,16 @@ class Bus:
         self._busy, self._free_ns = False, now_ns
         self._send()
 
-    def _begin_fast(self, turns: list[Turn], now_ns: int) -> None:
+    def _begin_fast(self, turns: list[Turn], instruction: int, now_ns: int) -> None:
         """Start the one packet that all servos of a fast read write together."""
         first = turns[0].servo if turns else None
         if first is None:
             self._finish(now_ns)
             return
         start_ns = now_ns + self._delay_ns(first.return_delay_us)
-        self._at(start_ns, partial(self._speak_fast, turns))
+        self._at(start_ns, partial(self._speak_fast, turns, instruction))
 
-    def _speak_fast(self, turns: list[Turn], now_ns: int) -> None:
+    def _speak_fast(self, turns: list[Turn], instruction: int, now_ns: int) -> None:
         """Write the packet as far as the chain holds: one absent servo cuts it off there."""
         length = 1 + sum(turn.size + 4 for turn in turns)
         packet = bytearray(HEADER + bytes((BROADCAST, length & 0xFF, length >> 8, STATUS)))
@@ -212,15 +213,19 @@ class Bus:
             status = turn.status()
             if turn.servo is None or status is None or len(status.data) != turn.size:
                 break
-            packet += _block(status)
+            packet += _block(self._misreported(status, instruction, now_ns))
             packet += crc16(bytes(packet)).to_bytes(2, "little")
-        instruction = Instruction.FAST_SYNC_READ
-        end_ns = self._put(bytes(packet), turns[0].id, instruction, now_ns)
+        end_ns = self._put(bytes(packet), [turn.id for turn in turns], instruction, now_ns)
         self._at(end_ns, self._finish)
 
-    def _put(self, reply: bytes, servo: int, instruction: int, now_ns: int) -> int:
+    def _misreported(self, status: Status, instruction: int, now_ns: int) -> Status:
+        """What a servo says, with the faults that strike it."""
+        struck = self._faults.strike("status", now_ns, [status.id], instruction)
+        return misreport(status, struck)
+
+    def _put(self, reply: bytes, servos: list[int], instruction: int, now_ns: int) -> int:
         """Put a reply on the wire, with the faults that strike it; returns when it is over."""
-        struck = self._faults.strike(now_ns, servo, instruction)
+        struck = self._faults.strike("reply", now_ns, servos, instruction)
         spoilt = spoil(reply, struck, self._faults.random)
         end_ns = now_ns + self._duration_ns(max(len(reply), len(spoilt.data)))
         data = spoilt.data

@@ -11,9 +11,9 @@ import msgspec
 from sim.errors import FaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
-Place = Literal["reply", "request", "servo", "supply", "port"]
+Place = Literal["status", "reply", "request", "servo", "supply", "port"]
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -32,13 +32,13 @@ KINDS: dict[str, Kind] = {
     "truncate": Kind("reply", "the last {} bytes of the reply are lost", 3),
     "extra": Kind("reply", "{} random bytes follow the reply", 3),
     "flip": Kind("reply", "{} bits of the reply are flipped", 1),
-    "wrong-id": Kind("reply", "the reply carries an ID that is {} higher", 1),
+    "wrong-id": Kind("status", "the reply carries an ID that is {} higher", 1),
     "duplicate": Kind("reply", "the reply comes twice"),
     "late": Kind("reply", "the reply comes {} ms late", 20),
     "swap": Kind("reply", "the reply comes after the next one"),
     "noise": Kind("reply", "{} random bytes stand before the reply", 5),
     "collision": Kind("reply", "a second servo of the same ID answers at the same time"),
-    "error": Kind("reply", "the reply carries error number {}", 1),
+    "error": Kind("status", "the reply carries error number {}", 1),
     "echo": Kind("request", "whatever the host sends comes back"),
     "silence": Kind("servo", "the servo hears and says nothing", 1),
     "reboot": Kind("servo", "the servo starts anew"),
@@ -159,13 +159,15 @@ class Faults:
         """Whether a fault of this name lasts now, for any servo."""
         return any(fault.name == name and fault.covers(now_ns) for fault in self._faults)
 
-    def strike(self, now_ns: int, servo: int, instruction: int) -> list[Fault]:
-        """Faults that strike this reply; counts it and throws the dice."""
+    def strike(
+        self, place: Place, now_ns: int, servos: Collection[int], instruction: int
+    ) -> list[Fault]:
+        """Faults that strike an answer of these servos; counts it and throws the dice."""
         struck = []
         for index, fault in enumerate(self._faults):
-            if fault.kind.place != "reply" or not fault.covers(now_ns):
+            if fault.kind.place != place or not fault.covers(now_ns):
                 continue
-            if not fault.concerns(servo) or fault.instruction not in (None, instruction):
+            if fault.id not in (None, *servos) or fault.instruction not in (None, instruction):
                 continue
             self._seen[index] += 1
             if fault.nth in (None, self._seen[index]) and self._hit(fault.probability):

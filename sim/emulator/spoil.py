@@ -1,11 +1,11 @@
-"""What faults do to the bytes of one reply."""
+"""What faults do to one reply."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from robots.dynamixel.protocol import HEADER, crc16
+from robots.dynamixel.protocol import ALERT, HEADER, MAX_ID, Status
 
 if TYPE_CHECKING:
     import random
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sim.emulator.faults import Fault
 
-_ID, _ERROR = 4, 8
+_IDS = MAX_ID + 1
 _NS_PER_MS = 1_000_000
 
 
@@ -27,6 +27,17 @@ class Spoilt:
     """How much later than they should, ns."""
     behind_next: bool = False
     """Whether they arrive behind the next reply only."""
+
+
+def misreport(status: Status, faults: Iterable[Fault]) -> Status:
+    """Let faults act on what a servo says, in a frame that is whole."""
+    for fault in faults:
+        amount = round(fault.size)
+        if fault.name == "wrong-id":
+            status = status._replace(id=(status.id + amount) % _IDS)
+        else:
+            status = status._replace(error=(status.error & ALERT) | (amount & ~ALERT & 0xFF))
+    return status
 
 
 def spoil(reply: bytes, faults: Iterable[Fault], dice: random.Random) -> Spoilt:
@@ -68,18 +79,6 @@ def _flip(reply: bytes, amount: int, dice: random.Random) -> bytes:
     return bits.to_bytes(len(reply), "little")
 
 
-def _wrong_id(reply: bytes, amount: int, dice: random.Random) -> bytes:
-    """Answer under another ID, all else being right."""
-    del dice
-    return _with_byte(reply, _ID, (reply[_ID] + amount) % 253)
-
-
-def _error(reply: bytes, amount: int, dice: random.Random) -> bytes:
-    """Answer with an error number, the Alert bit as it is."""
-    del dice
-    return _with_byte(reply, _ERROR, (reply[_ERROR] & 0x80) | (amount & 0x7F))
-
-
 def _duplicate(reply: bytes, amount: int, dice: random.Random) -> bytes:
     del amount, dice
     return reply + reply
@@ -93,20 +92,12 @@ def _collision(reply: bytes, amount: int, dice: random.Random) -> bytes:
     return reply[:start] + bytes(a & b for a, b in zip(reply[start:], other, strict=True))
 
 
-def _with_byte(reply: bytes, place: int, value: int) -> bytes:
-    """Change one byte of a status frame and make its CRC right again."""
-    changed = reply[:place] + bytes((value,)) + reply[place + 1 : -2]
-    return changed + crc16(changed).to_bytes(2, "little")
-
-
 _BYTES: dict[str, Callable[[bytes, int, random.Random], bytes]] = {
     "drop": _drop,
     "truncate": _truncate,
     "extra": _extra,
     "noise": _noise,
     "flip": _flip,
-    "wrong-id": _wrong_id,
-    "error": _error,
     "duplicate": _duplicate,
     "collision": _collision,
 }

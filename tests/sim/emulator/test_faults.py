@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from robots.dynamixel.control_table import Register as R  # noqa: N817 -- on every line here
-from robots.dynamixel.protocol import ErrorNumber, Instruction, Receiver, encode
+from robots.dynamixel.protocol import ErrorNumber, Instruction, Receiver, encode, fast_statuses
 from sim.emulator.faults import KINDS, Fault, Faults, parse_fault
 from sim.errors import FaultError
 
@@ -64,16 +64,16 @@ def test_strikes_are_counted_and_diced() -> None:
     texts = ["drop@1,id=2,nth=2", "late@0,instruction=0x82,for=2"]
     faults = Faults([parse_fault(text) for text in texts])
     second = 1_000_000_000
-    assert [one.name for one in faults.strike(0, 2, 0x82)] == ["late"]
-    assert faults.strike(second, 2, 1) == []
-    assert faults.strike(second, 3, 1) == []
-    assert [one.name for one in faults.strike(second, 2, 1)] == ["drop"]
-    assert faults.strike(second, 2, 1) == []
-    assert faults.strike(2 * second, 2, 0x82) == []
+    assert [one.name for one in faults.strike("reply", 0, [2], 0x82)] == ["late"]
+    assert faults.strike("reply", second, [2], 1) == []
+    assert faults.strike("reply", second, [3], 1) == []
+    assert [one.name for one in faults.strike("reply", second, [2], 1)] == ["drop"]
+    assert faults.strike("reply", second, [2], 1) == []
+    assert faults.strike("reply", 2 * second, [2], 0x82) == []
     runs = []
     for _ in range(2):
         rare = Faults([parse_fault("drop@0,p=0.3")], seed=5)
-        runs.append([bool(rare.strike(0, 1, 1)) for _ in range(1000)])
+        runs.append([bool(rare.strike("reply", 0, [1], 1)) for _ in range(1000)])
     assert runs[0] == runs[1]
     assert 200 < sum(runs[0]) < 400
 
@@ -161,11 +161,21 @@ def test_a_dropped_reply_does_not_break_the_chain(rig: Callable[..., Rig]) -> No
 
 
 def test_fast_reads_are_struck_as_a_whole(rig: Callable[..., Rig]) -> None:
-    """By instruction."""
-    made = rig((1, 2), faults=["drop@0,instruction=0x8A"])
+    """By instruction, and by every servo that takes part."""
     request = b"\x84\x00\x04\x00\x01\x02"
-    assert made.port.exchange(encode(0xFE, Instruction.FAST_SYNC_READ, request)) == b""
-    assert len(made.sync_read((1, 2))) == 2
+    for fault in ("drop@0,instruction=0x8A", "drop@0,id=2,nth=1"):
+        made = rig((1, 2), faults=[fault])
+        assert made.port.exchange(encode(0xFE, Instruction.FAST_SYNC_READ, request)) == b""
+        assert len(made.sync_read((1, 2))) == 2
+
+
+def test_errors_stand_in_fast_replies_too(rig: Callable[..., Rig]) -> None:
+    """In the block of the servo that has them, all CRCs being right."""
+    made = rig((1, 2), faults=["error@0,id=2,amount=5", "hardware-error@0,id=1,amount=8"])
+    request = b"\x84\x00\x04\x00\x01\x02"
+    answer = made.port.exchange(encode(0xFE, Instruction.FAST_SYNC_READ, request))
+    blocks = fast_statuses(answer, 4)
+    assert [(one.id, one.error) for one in blocks] == [(1, 0x80), (2, 5)]
 
 
 def test_faults_of_servos_come_and_go(rig: Callable[..., Rig]) -> None:
