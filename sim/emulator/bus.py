@@ -6,10 +6,11 @@ pseudo-terminal and in virtual time in tests, where all times are exact.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
+import operator
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -139,7 +140,7 @@ class Bus:
         frame, arrived_ns = self._waiting.popleft()
         self._busy = True
         start_ns = max(arrived_ns, self._free_ns)
-        self._at(start_ns + self._duration_ns(len(frame.raw)), partial(self._hear, frame))
+        self._at(start_ns + self._duration_ns(len(frame.raw)), functools.partial(self._hear, frame))
 
     def _hear(self, frame: Frame, now_ns: int) -> None:
         """Let the servos take an instruction whose last byte has gone by."""
@@ -173,20 +174,28 @@ class Bus:
             if self.options.behind_absent == "silent":
                 turns.clear()
             wait_ns = _ABSENT_NS if turns else 0
-            self._at(now_ns + wait_ns, partial(self._answer, turns, frame))
+            self._at(now_ns + wait_ns, functools.partial(self._answer, turns, frame))
             return
+        speakers = [turn]
+        while turns and turns[0].id == turn.id and turns[0].servo not in (None, turn.servo):
+            speakers.append(turns.popleft())
         start_ns = now_ns + self._delay_ns(turn.servo.return_delay_us)
-        self._at(start_ns, partial(self._speak, turn, turns, frame))
+        self._at(start_ns, functools.partial(self._speak, speakers, turns, frame))
 
-    def _speak(self, turn: Turn, turns: deque[Turn], frame: Frame, now_ns: int) -> None:
-        """Let one servo answer with what it knows now."""
-        status = turn.status()
-        if status is None:
+    def _speak(self, speakers: list[Turn], turns: deque[Turn], frame: Frame, now_ns: int) -> None:
+        """Let one servo answer with what it knows now; servos of one ID talk at the same time."""
+        statuses = [status for turn in speakers if (status := turn.status()) is not None]
+        if not statuses:
             self._answer(turns, frame, now_ns)
             return
-        reply = encode_status(self._misreported(status, frame.instruction, now_ns))
-        end_ns = self._put(reply, [status.id], frame.instruction, now_ns)
-        self._at(end_ns, partial(self._answer, turns, frame))
+        reply = _overlay(
+            [
+                encode_status(self._misreported(status, frame.instruction, now_ns))
+                for status in statuses
+            ]
+        )
+        end_ns = self._put(reply, [statuses[0].id], frame.instruction, now_ns)
+        self._at(end_ns, functools.partial(self._answer, turns, frame))
 
     def _finish(self, now_ns: int) -> None:
         """Give the wire back to the host."""
@@ -203,7 +212,7 @@ class Bus:
             self._finish(now_ns)
             return
         start_ns = now_ns + self._delay_ns(first.return_delay_us)
-        self._at(start_ns, partial(self._speak_fast, turns, instruction))
+        self._at(start_ns, functools.partial(self._speak_fast, turns, instruction))
 
     def _speak_fast(self, turns: list[Turn], instruction: int, now_ns: int) -> None:
         """Write the packet as far as the chain holds: one absent servo cuts it off there."""
@@ -257,3 +266,10 @@ class Bus:
 def _block(status: Status) -> bytes:
     """What one servo writes into a fast reply, without its CRC."""
     return bytes((status.error, status.id)) + status.data
+
+
+def _overlay(replies: list[bytes]) -> bytes:
+    """What several servos say at once: the wire is high where all of them let it be."""
+    size = max(map(len, replies))
+    columns = zip(*(reply.ljust(size, b"\xff") for reply in replies), strict=True)
+    return bytes(functools.reduce(operator.and_, column) for column in columns)

@@ -87,23 +87,27 @@ def _answer(servo: Servo, frame: Frame, now_ns: int) -> Turn:
 
 
 def _write_all(parts: list[_Part], listeners: Sequence[Servo]) -> None:
-    by_id = {servo.id: servo for servo in listeners}
     for part in parts:
-        if part.id in by_id:
-            by_id[part.id].write(part.address, part.data)
+        for servo in listeners:
+            if servo.id == part.id:
+                servo.write(part.address, part.data)
 
 
 def _read_all(parts: list[_Part], listeners: Sequence[Servo], *, fast: bool) -> list[Turn]:
     """Turns in the order of the list; servos that know no fast reads are like absent ones."""
-    able = {servo.id: servo for servo in listeners if servo.fast_read or not fast}
+    able = [
+        servo
+        for servo in listeners
+        if servo.answers(Instruction.READ) and (servo.fast_read or not fast)
+    ]
     turns = []
     for part in parts:
-        servo = able.get(part.id)
-        if servo is None or not servo.answers(Instruction.READ):
-            turns.append(Turn(part.id, None, _nothing, part.size))
-        else:
-            read = partial(servo.read, part.address, part.size)
-            turns.append(Turn(part.id, servo, read, part.size))
+        asked = [
+            Turn(part.id, servo, partial(servo.read, part.address, part.size), part.size)
+            for servo in able
+            if servo.id == part.id
+        ]
+        turns += asked or [Turn(part.id, None, _nothing, part.size)]
     return turns
 
 

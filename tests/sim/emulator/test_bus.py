@@ -319,3 +319,23 @@ def test_hanging_up_forgets_what_is_under_way(rig: Callable[..., Rig]) -> None:
     made.bus.hang_up()
     assert made.bus.next_ns() is None
     assert made.ask(1, Instruction.PING).id == 1
+
+
+def test_servos_of_one_id_talk_at_the_same_time(rig: Callable[..., Rig]) -> None:
+    """Where they say the same nobody notices; else the answer is neither's."""
+    plant = SimpleJoints(3)
+    plant.position[:] = [0.0, 0.5, -0.5]
+    made = rig((1, 2, 2), plant=plant)
+    ids = [status.id for status in made.ask_all(BROADCAST, Instruction.PING)]
+    assert ids == [1, 2]
+    assert made.write(R.LED, 1, 2) == 0
+    assert [servo.memory.get(R.LED) for servo in made.bench.servos] == [0, 1, 1]
+    request = encode(BROADCAST, SYNC_READ, BLOCK + b"\x01\x02")
+    answer = made.port.exchange(request)
+    assert len(answer) == 42
+    assert [frame.id for frame in Receiver().feed(answer)] == [1]
+
+
+def test_a_servo_that_is_listed_twice_answers_twice(rig: Callable[..., Rig]) -> None:
+    """It does not talk against itself."""
+    assert [status.id for status in rig().sync_read((1, 1))] == [1, 1]
