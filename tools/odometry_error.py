@@ -23,7 +23,13 @@ from robosac.tasks.motion import planar_velocity
 from robots import LegOdometry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
     from robots import BaseMotion
+
+    FloatArray = NDArray[np.float32]
 
 
 class OdometryError(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,24 +99,29 @@ class Tally:
 
 
 def measure(path: str, *, seconds: float, seed: int) -> OdometryError:
-    """Let a policy walk for so long and compare; raises PolicyError, RobotSpecError."""
+    """Let a policy file walk its robot for so long; raises PolicyError, RobotSpecError."""
     contract = OnnxPolicy.load(path).contract
     with resolve.make(robot=contract.robot, task=contract.task, env=None) as place:
         policy = OnnxPolicy.load(path, here=place.contract)
-        env = place.env
-        assert isinstance(env, RobotEnv)
-        tally = Tally(LegOdometry(env.robot.spec))
-        steps = round(seconds * env.task.control_hz)
-        ended, obs = True, np.zeros(0, np.float32)
-        for number in range(steps):
-            if ended:
-                obs, _ = env.reset(seed=seed if number == 0 else None)
-                tally.begin(env)
-            obs, _, terminated, truncated, info = env.step(policy.act(obs))
-            tally.step(env, info["dt"])
-            ended = terminated or truncated
-        tally.end()
-    return _sum_up(contract.robot, seconds, tally)
+        assert isinstance(place.env, RobotEnv)
+        return compare(place.env, policy.act, seconds=seconds, seed=seed)
+
+
+def compare(
+    env: RobotEnv, act: Callable[[FloatArray], FloatArray], *, seconds: float, seed: int
+) -> OdometryError:
+    """Drive an environment, episode after episode, and compare; raises RobotSpecError."""
+    tally = Tally(LegOdometry(env.robot.spec))
+    obs, _ = env.reset(seed=seed)
+    tally.begin(env)
+    for _ in range(round(seconds * env.task.control_hz)):
+        obs, _, terminated, truncated, info = env.step(act(obs))
+        tally.step(env, info["dt"])
+        if terminated or truncated:
+            obs, _ = env.reset()
+            tally.begin(env)
+    tally.end()
+    return _sum_up(env.robot.spec.name, seconds, tally)
 
 
 def _sum_up(robot: str, seconds: float, tally: Tally) -> OdometryError:
