@@ -28,6 +28,8 @@ _LOAD = 0.1
 """Share of the robot's weight that its legs must carry for a foot to be on the ground."""
 _LOAD_S = 1.0
 """Time over which the load is averaged, s: friction and inertia of gears come and go in it."""
+_DAMPING_M = 0.005
+"""Lever under which a joint's torque is not taken for a force, m."""
 _FLIGHT = 1.0
 """Specific force under which the robot is falling freely, whatever its torques say, m/s²."""
 _COAST_S = 0.5
@@ -108,8 +110,10 @@ class LegOdometry:
         angles = state.position[self._legs.joints].astype(np.float64)
         effort = state.effort[self._legs.joints].astype(np.float64)
         feet, jacobian = self._legs.feet_and_jacobian(angles)
-        # Torques of a leg at rest are its Jacobian, transposed, times the force on the ground.
-        forces = np.linalg.solve(jacobian.transpose(0, 2, 1), effort[:, :, None])[:, :, 0]
+        # Torques of a leg at rest are its Jacobian, transposed, times the force on the ground.  A
+        # straight leg tells nothing of the force along it; damping makes that zero, not infinite.
+        normal = jacobian @ jacobian.transpose(0, 2, 1) + _DAMPING_M**2 * np.eye(3)
+        forces = np.linalg.solve(normal, jacobian @ effort[:, :, None])[:, :, 0]
         load = -float((forces @ rotation[2]).sum()) / self._weight
         return _Look(rotation, angles, feet @ rotation.T, load)
 

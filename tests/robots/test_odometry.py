@@ -290,6 +290,16 @@ def test_a_reading_that_is_no_number_is_passed_over(field: str) -> None:
     assert found[-1].velocity[0] == pytest.approx(0.2, rel=0.1)
 
 
+def test_straight_legs_are_no_error() -> None:
+    """At zero, where a bus may well start, no torque tells of the force along the leg."""
+    odometry = LegOdometry(robots.find("pup").spec)
+    straight = replace(standing("pup").read(), position=np.zeros(12, np.float32))
+    for _ in range(100):
+        found = odometry.update(straight, DT_S)
+    np.testing.assert_array_equal(found.velocity, 0)
+    np.testing.assert_array_equal(found.position, 0)
+
+
 def test_no_time_is_no_motion() -> None:
     """Two readings of one instant divide nothing by zero."""
     odometry = LegOdometry(robots.find("pup").spec)
