@@ -50,6 +50,7 @@ _HELD_COUNTS = 114  # 10 degrees: how far a goal may be from the position when t
 _JUMP_SHARE = 1.5  # of the velocity limit, beyond which a change of position is impossible
 _JUMP_COUNTS = 20  # that a position may change by noise
 _STOP_ROUNDS = 2
+_SAMPLE_ROUNDS = 3
 
 
 @dataclass
@@ -183,11 +184,16 @@ class Chain:
     def enable(self) -> None:
         """Arm the watchdogs and switch the torque on, every joint staying where it is.
 
+        From then on read() or write() must follow each other within the watchdog's time.  A
+        second enable() without stop() between them does nothing.
         Raises ServoEnableError, after the torque was switched off again, when any servo is not
         as it must be; NoReplyError and ServoRefusedError likewise.
         """
         if self._setup is None:
             raise ServoEnableError("servos were not set up; call open() first")
+        if self.enabled:
+            _log.warning("servos are enabled already; stop() them first")
+            return
         try:
             self._enable()
         except BaseException:  # an interrupt leaves no torque on either
@@ -198,6 +204,8 @@ class Chain:
     def _enable(self) -> None:
         """Enable without cleaning up."""
         before = self._snapshot()
+        for registers in before:
+            self._expect(registers, Register.TORQUE_ENABLE, 0)
         for servo, registers in zip(self.spec.servos, before, strict=True):
             self._prepare(servo.id, registers[Register.PRESENT_POSITION])
         for registers in self._snapshot():
@@ -220,7 +228,23 @@ class Chain:
                     f"{registers.label}: goal {registers[Register.GOAL_POSITION]} with torque on; "
                     f"expected the position, {position} counts"
                 )
-        self.read()
+        self._first_sample()
+
+    def _first_sample(self) -> None:
+        """Read the state that the first goals start from; all of it, and nothing wrong in it."""
+        for _ in range(_SAMPLE_ROUNDS):
+            began_ns = self.bus.port.now_ns()
+            fresh = self.read().stamp_ns >= began_ns
+            if fresh.all():
+                break
+        found = self.faults()
+        found += [
+            f"{servo.joint} (servo {servo.id}): no fresh position"
+            for servo, is_fresh in zip(self.spec.servos, fresh, strict=True)
+            if not is_fresh
+        ]
+        if found:
+            raise ServoEnableError(f"{'; '.join(found)}; call open() again")
 
     def _prepare(self, device: int, position: int) -> None:
         """Let a servo, its torque off, aim at where it is, and arm its watchdog."""
@@ -230,8 +254,8 @@ class Chain:
                 f"servo {device} is at {position} counts; expected {low} to {high}, "
                 "turn the joint back by hand"
             )
+        self.bus.write(device, Register.BUS_WATCHDOG, 0)  # one that has tripped refuses goals
         self.bus.write(device, Register.GOAL_POSITION, position)
-        self.bus.write(device, Register.BUS_WATCHDOG, 0)
         self.bus.write(device, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
 
     def _snapshot(self) -> list[_Snapshot]:
@@ -346,8 +370,8 @@ class Chain:
             try:
                 self.bus.torque_off()
                 found = self.bus.sync_read(Register.TORQUE_ENABLE.address, 1, remaining, retry=True)
-            except BusError:
-                _log.exception("stopping the servos")
+            except BusError as error:
+                _log.warning("stopping the servos: %s", error)
                 continue
             remaining = tuple(
                 device

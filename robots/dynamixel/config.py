@@ -29,7 +29,6 @@ from robots.dynamixel.control_table import (
     WATCHDOG_S_PER_COUNT,
     Register,
 )
-from robots.dynamixel.protocol import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,8 +133,8 @@ def _repair_problems(repair: dict[str, int]) -> list[str]:
 def _servo_problems(servo: ServoSpec) -> list[str]:
     """What is wrong with one servo."""
     label, found = f"servo of {servo.joint}", []
-    if not 0 <= servo.id <= MAX_ID:
-        found.append(f"{label}: id {servo.id}; expected 0 to {MAX_ID}")
+    if not Register.ID.low <= servo.id <= Register.ID.high:
+        found.append(f"{label}: id {servo.id}; expected 0 to {Register.ID.high}")
     models = [model.name for model in MODELS.values()]
     if servo.model not in models:
         found.append(f"{label}: model {servo.model!r}; expected one of {', '.join(models)}")

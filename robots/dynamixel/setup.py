@@ -151,9 +151,11 @@ def _strangers(bus: Bus, spec: BusSpec) -> list[str]:
         for device in sorted(set(ids))
         if ids.count(device) > 1
     ]
-    if not found and bus.stats.rejects.noise_bytes > rejected:
-        missing = ", ".join(str(device) for device in spec.ids if device not in ids) or "unknown"
-        found.append(f"answers to a ping of all collide (ID {missing}); do two servos share an ID?")
+    silent = [str(device) for device in spec.ids if device not in ids]
+    if silent and bus.stats.rejects.noise_bytes > rejected:
+        found.append(
+            f"answers to a ping of all collide (ID {', '.join(silent)}); do two servos share an ID?"
+        )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,8 @@ from robots.dynamixel.chain import Chain
 from robots.dynamixel.config import BusSpec, ServoSpec
 from robots.dynamixel.control_table import RAD_PER_COUNT, Register
 from robots.dynamixel.port import Port
-from robots.errors import PortLostError, ServoEnableError, ServoSetupError
+from robots.dynamixel.protocol import Instruction
+from robots.errors import PortLostError, ServoEnableError, ServoRefusedError, ServoSetupError
 from sim.emulator.bench import Bench, Mount
 from sim.emulator.bus import Bus as EmulatedBus
 from sim.emulator.bus import WireOptions
@@ -27,7 +29,7 @@ from sim.emulator.terminal import Terminal
 from sim.emulator.virtual_port import VirtualPort
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 TICK_S = 0.02
 SIGNS: tuple[int, ...] = (1, -1, 1)
@@ -45,10 +47,13 @@ class VirtualLine(VirtualPort):
         self.lost = False
         self.written: list[bytes] = []
         self.busy_ns = 0
+        self.before: dict[int, Callable[[], object]] = {}
 
     def write(self, data: bytes) -> None:
         if self.lost:
             raise PortLostError("virtual", "a test has pulled it")
+        if action := self.before.pop(len(self.written), None):
+            action()
         began = time.thread_time_ns()
         self.written.append(data)
         super().write(data)
@@ -276,8 +281,28 @@ def test_open_finds_strangers() -> None:
 
 
 def test_open_finds_collisions() -> None:
-    """Two servos of one ID are refused (B26)."""
-    assert "servo" in refused(rig("collision@0,id=12"))
+    """Two servos of one ID are refused, and what may be the cause is said (B26)."""
+    assert refused(rig("collision@0,id=12")) == (
+        "servo 12 (joint1) does not answer; check its cable, ID and baud; "
+        "answers to a ping of all collide (ID 12); do two servos share an ID?"
+    )
+    assert refused(rig("duplicate@0,id=12,nth=2")) == (
+        "two servos answer as ID 12; give each its own"
+    )
+
+
+def test_noise_alone_is_no_reason_to_refuse() -> None:
+    """Adapters that switch late make noise, which costs no answer."""
+    made = rig("noise@0")
+    assert made.chain.open() == ()
+    assert made.bus.stats.rejects.noise_bytes > 50
+
+
+def test_open_refuses_locked_registers() -> None:
+    """A servo that does not let itself be repaired is an error that names the register (B25)."""
+    made = rig("locked@0", changes=replaced(return_delay=250))
+    with pytest.raises(ServoRefusedError, match="servo 11 refused write of 00 to 9: error 7"):
+        made.chain.open()
 
 
 def test_enable_holds_every_joint_where_it_is() -> None:
@@ -337,6 +362,133 @@ def test_enable_refuses_a_silent_servo() -> None:
     assert made.torques() == [0, 0, 0]
 
 
+def test_enable_refuses_a_servo_that_has_restarted() -> None:
+    """A restart since open() means that the block read each tick is not there."""
+    made = rig()
+    made.chain.open()
+    made.bench.servos[1].reboot()
+    made.line.sleep(0.6)
+    with pytest.raises(ServoEnableError, match=r"joint1 \(servo 12\): has restarted.*call open"):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+    made.chain.open()
+    made.chain.enable()
+    assert made.torques() == [1, 1, 1]
+
+
+def test_enable_forgives_one_lost_reply() -> None:
+    """A reply that is lost while enabling is asked for again."""
+    made = rig("drop@0,instruction=0x82,nth=2", "drop@0,instruction=0x8A,nth=1")
+    made.chain.open()
+    made.chain.enable()
+    assert made.bus.stats.timeouts >= 4
+    assert np.isfinite(made.chain.state.position).all()
+
+
+def test_enable_again_after_a_trip() -> None:
+    """A watchdog that has tripped is cleared by enabling again, which is somebody's decision."""
+    made = ready()
+    made.line.sleep(0.3)
+    assert made.chain.read().watchdog.tolist() == [-1, -1, -1]
+    assert made.chain.stop() == ()
+    made.chain.enable()
+    assert made.chain.state.watchdog.tolist() == [5, 5, 5]
+
+
+def test_enabling_twice_is_enabling_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A second enable() sends nothing and is logged."""
+    made = ready()
+    sent = len(made.line.written)
+    made.chain.enable()
+    assert len(made.line.written) == sent
+    assert "enabled already" in caplog.text
+    assert made.torques() == [1, 1, 1]
+
+
+def test_enable_wants_the_torque_off() -> None:
+    """A torque that somebody else has switched on ends off."""
+    made = rig()
+    made.chain.open()
+    made.set(Register.TORQUE_ENABLE, 1)
+    with pytest.raises(ServoEnableError, match=r"servo 11: Torque Enable \(64\) is 1; expected 0"):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+
+
+def torque_is_on(made: Rig) -> int:
+    """Number of the frame that enable() writes first with the torque on.
+
+    Before it come one read, three writes to each servo, one read, and the torque's sync write.
+    """
+    return len(made.line.written) + 1 + 3 * len(IDS) + 1 + 1
+
+
+def interrupt(made: Rig) -> None:
+    """What Ctrl-C does, once the torque's frame has passed."""
+    made.line.sleep(0.001)
+    assert made.torques() == [1, 1, 1]
+    raise KeyboardInterrupt
+
+
+def test_enable_refuses_a_jump_when_the_torque_comes_on() -> None:
+    """A position that is another turn's when the torque is on was turned past the seam."""
+    made = rig()
+    made.chain.open()
+    made.bench.plant.position[0] = -1.6
+    made.line.sleep(0.01)
+
+    def turn() -> None:
+        made.bench.plant.position[0] += 3.2
+        made.line.sleep(0.002)
+
+    made.line.before[torque_is_on(made)] = turn
+    with pytest.raises(ServoEnableError, match=r"servo 11: position jumped by 20\d\d counts"):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+
+
+def test_enable_refuses_a_watchdog_that_is_not_armed() -> None:
+    """Without a watchdog, read back, no torque comes on even for a moment."""
+    made = rig()
+    made.chain.open()
+    sent = len(made.line.written)
+    made.line.before[torque_is_on(made) - 2] = partial(made.set, Register.BUS_WATCHDOG, 0, 2)
+    with pytest.raises(ServoEnableError, match=r"servo 13: Bus Watchdog \(98\) is 0; expected 5"):
+        made.chain.enable()
+    assert not any(frame[7] == Instruction.SYNC_WRITE for frame in made.line.written[sent:])
+
+
+def test_enable_refuses_an_error_that_leaves_the_torque_on() -> None:
+    """A hardware error outside the shutdown mask is one, too."""
+    made = rig()
+    made.chain.open()
+    made.set(Register.HARDWARE_ERROR, 0x01, 1)
+    with pytest.raises(ServoEnableError, match=r"servo 12: Hardware Error \(70\) is 1; expected 0"):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+
+
+def test_enable_refuses_a_goal_far_away() -> None:
+    """A servo that aims at something else when its torque comes on is let go at once."""
+    made = rig()
+    made.chain.open()
+    made.line.before[torque_is_on(made)] = partial(made.set, Register.GOAL_POSITION, 1500, 1)
+    with pytest.raises(ServoEnableError, match="servo 12: goal 1500 with torque on; expected"):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+
+
+def test_an_interrupt_leaves_no_torque_on() -> None:
+    """Whatever ends enable() early, the torque is off afterwards."""
+    made = rig()
+    made.chain.open()
+    made.line.before[torque_is_on(made)] = partial(interrupt, made)
+    with pytest.raises(KeyboardInterrupt):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+    assert not made.chain.enabled
+
+
 def test_signs_offsets_and_units() -> None:
     """Position and velocity are those of the joints, however the servos are mounted."""
     made = ready()
@@ -393,12 +545,12 @@ def test_fast_read_is_used_when_all_know_it() -> None:
     made = ready()
     made.tick([0.0, 0.0, 0.0])
     assert made.bus.stats.fallbacks == 0
-    assert any(frame[7] == 0x8A for frame in made.line.written)
+    assert any(frame[7] == Instruction.FAST_SYNC_READ for frame in made.line.written)
     made = rig(changes=replaced(firmware=44))
     made.chain.open()
     made.chain.enable()
     made.tick([0.0, 0.0, 0.0])
-    assert not any(frame[7] == 0x8A for frame in made.line.written)
+    assert not any(frame[7] == Instruction.FAST_SYNC_READ for frame in made.line.written)
     assert made.chain.faults() == []
 
 
@@ -416,6 +568,29 @@ def test_a_lost_reply_keeps_the_sample_with_its_age() -> None:
     assert stamps[-1][1] < 0.02
     assert np.isfinite(made.chain.state.position).all()
     assert made.bus.stats.timeouts >= 3
+
+
+def test_a_neighbour_who_poses_as_the_last_is_not_believed() -> None:
+    """When somebody is missing, answers are not believed before the time is up (B6)."""
+    made = rig("wrong-id@3,id=12,instruction=0x82", changes=replaced(firmware=44))
+    made.chain.open()
+    made.chain.enable()
+    made.line.sleep(3.0 - made.line.now_ns() * 1e-9)
+    began = made.line.now_ns()
+    fresh = made.chain.read().stamp_ns >= began
+    assert fresh.tolist() == [True, False, False]
+    assert made.bus.stats.conflicts == 1
+
+
+def test_deadlines_know_the_return_delay() -> None:
+    """Servos that take their time are waited for as long as they may take, and no longer."""
+    made = rig(changes=replaced(return_delay=250))
+    for delay_s, answers in ((500e-6, 1), (0.0, 0)):
+        bus = Bus(made.line, usb_latency_s=0.0, margin_s=0.0)
+        bus.return_delay_s = delay_s
+        found = bus.sync_read(Register.ID.address, 1, (11,))
+        assert [status is not None for status in found] == [answers]
+        made.line.sleep(0.01)
 
 
 def test_temperature_and_voltage_come_in_turns() -> None:

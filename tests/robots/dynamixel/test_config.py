@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 
 import msgspec
@@ -34,6 +36,13 @@ def test_the_documented_form_is_read() -> None:
     assert spec.repairs == {Register.RETURN_DELAY: 0, Register.POSITION_P: 800}
     assert spec.watchdog_counts == 5
     assert problems(spec, ["front_left_knee"]) == []
+
+
+def test_reading_a_robot_needs_no_driver() -> None:
+    """Neither robots nor this module loads the libraries of the driver."""
+    program = "import sys, robots, robots.dynamixel.config; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert not {b"serial", b"fastcrc"} & set(done.stdout.split())
 
 
 def test_unknown_keys_are_refused() -> None:
