@@ -94,6 +94,22 @@ def test_velocity_mode_holds_a_speed_against_a_load(rig: Callable[..., Rig]) -> 
     assert servo.read(R.PRESENT_VELOCITY) == pytest.approx(100, abs=3)
 
 
+def test_integrals_do_not_wind_up(rig: Callable[..., Rig]) -> None:
+    """Held fast for seconds, then let go: the speed is right soon."""
+    plant = SimpleJoints(1, load=3.5)
+    servo = on(rig, mode=1, plant=plant)
+    assert servo.write(R.VELOCITY_I, 16383) == 0
+    plant.velocity[:] = 0
+    assert servo.write(R.GOAL_VELOCITY, 50) == 0
+    for _ in range(2500):
+        servo.port.sleep(0.001)
+        plant.velocity[:] = 0
+    assert servo.read(R.PRESENT_PWM) == 885
+    plant.load[:] = 0
+    servo.port.sleep(0.2)
+    assert servo.read(R.PRESENT_VELOCITY) == pytest.approx(50, abs=5)
+
+
 def test_current_mode_gives_the_torque_of_its_current(rig: Callable[..., Rig]) -> None:
     """Half the stall current balances half the stall torque."""
     plant = SimpleJoints(1, friction=0.0, load=1.5)
@@ -226,6 +242,10 @@ def test_mounts_turn_and_shift() -> None:
     assert servo.actuator.position == pytest.approx(2048 - 0.3 / RAD_PER_COUNT)
     servo.write(R.TORQUE_ENABLE.address, b"\x01")
     servo.write(R.GOAL_POSITION.address, (2148).to_bytes(4, "little"))
+    bench.advance(40_000_000)
+    speed = int.from_bytes(servo.read(R.PRESENT_VELOCITY.address, 4).data, "little", signed=True)
+    assert speed * RAD_PER_S_PER_COUNT == pytest.approx(-plant.velocity[0], abs=0.02)
+    assert speed > 10
     bench.advance(1_000_000_000)
     assert plant.position[0] == pytest.approx(0.2 - 100 * RAD_PER_COUNT, abs=0.02)
 

@@ -215,6 +215,19 @@ def test_backup_and_restore(rig: Callable[..., Rig]) -> None:
     servo.port.sleep(1.0)
     assert servo.read(R.MOVING_THRESHOLD) == 33
     assert servo.read(R.POSITION_P) == 321
+    assert servo.read(R.TORQUE_ENABLE) == 0
+
+
+def test_goals_are_not_restored(rig: Callable[..., Rig]) -> None:
+    """After a restart the goal is where the servo stands, whatever it was when it was stored."""
+    servo = rig(eeprom={"startup": 2})
+    assert servo.write(R.GOAL_POSITION, 3000) == 0
+    assert servo.write(R.GOAL_VELOCITY, 100) == 0
+    assert servo.ask(1, Instruction.BACKUP, STORE).number == 0
+    assert servo.ask(1, Instruction.REBOOT).number == 0
+    servo.port.sleep(1.0)
+    assert servo.read(R.GOAL_POSITION) == 2048
+    assert servo.read(R.GOAL_VELOCITY) == 350
 
 
 @pytest.mark.parametrize(("what", "answers_as"), [(1, 9), (2, 9), (0xFF, 1)])
