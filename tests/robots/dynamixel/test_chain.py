@@ -19,7 +19,7 @@ from robots.dynamixel.control_table import RAD_PER_COUNT, Register
 from robots.dynamixel.port import Port
 from robots.dynamixel.protocol import Instruction
 from robots.errors import PortLostError, ServoEnableError, ServoRefusedError, ServoSetupError
-from sim.emulator.bench import Bench, Mount
+from sim.emulator.bench import Battery, Bench, Mount
 from sim.emulator.bus import Bus as EmulatedBus
 from sim.emulator.bus import WireOptions
 from sim.emulator.faults import Faults, parse_fault
@@ -270,6 +270,59 @@ def test_open_refuses_other_models_and_old_firmware() -> None:
         rig(changes=replaced(model=1020))
     )
     assert "firmware 37 has no bus watchdog" in refused(rig(changes=replaced(firmware=37)))
+
+
+def test_open_refuses_mixed_firmware() -> None:
+    """Servos whose indirect data lie at different addresses cannot be read at once."""
+    made = rig(
+        changes={
+            index: ServoOptions(id=device, model=1200, firmware=firmware, eeprom=EEPROM)
+            for index, (device, firmware) in enumerate(zip(IDS, (50, 52, 52), strict=True))
+        },
+        servos=tuple(
+            msgspec.structs.replace(servo, model="XL330-M288") for servo in bus_spec().servos
+        ),
+    )
+    assert "indirect data at different addresses" in refused(made)
+
+
+def test_the_xl330_has_its_data_elsewhere() -> None:
+    """Newer XL330 are driven like the others, with their own address and unit of current."""
+    options = [ServoOptions(id=device, model=1200, firmware=52, eeprom=EEPROM) for device in IDS]
+    servos = tuple(msgspec.structs.replace(one, model="XL330-M288") for one in bus_spec().servos)
+    made = rig(changes=dict(enumerate(options)), servos=servos)
+    made.bench.battery = Battery(volts=5.0)
+    made.chain.open()
+    made.chain.enable()
+    made.tick([0.1, 0.1, 0.1], 20)
+    assert made.chain.faults() == []
+    assert made.chain.state.position == pytest.approx(made.bench.plant.position, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("back", "register", "text"),
+    [
+        (4, Register.RETURN_DELAY, "Return Delay (9) is 7; expected 0, as written"),
+        (1, None, "servo 13 (joint2): indirect addresses were not taken"),
+    ],
+)
+def test_open_reads_back_what_it_writes(back: int, register: Register | None, text: str) -> None:
+    """A write that was confirmed and has not stayed is found."""
+    sent = rig(changes=replaced(return_delay=250))
+    sent.chain.open()
+    made = rig(changes=replaced(return_delay=250))
+
+    def spoil() -> None:
+        if register is None:
+            made.bench.servos[2].write(168, b"\x40\x00")
+        else:
+            made.set(register, 7)
+
+    reads_back = [at for at, frame in enumerate(sent.line.written) if frame[7] == Instruction.READ]
+    made.line.before[reads_back[-back]] = spoil
+    with pytest.raises(ServoSetupError) as caught:
+        made.chain.open()
+    assert text in str(caught.value)
 
 
 def test_open_finds_strangers() -> None:
