@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,9 +14,12 @@ from robots.dynamixel.bus import Bus
 from robots.dynamixel.chain import Chain
 from robots.dynamixel.config import BusSpec, ServoSpec
 from robots.dynamixel.port import Port
+from robots.imu import ImuSpec, create
 from sim.emulator.bus import WireOptions
 from sim.emulator.faults import parse_fault
-from sim.emulator.robot import make_bus
+from sim.emulator.imu_terminal import ImuTerminal
+from sim.emulator.mujoco_motion import MujocoJoints
+from sim.emulator.robot import make_bus, make_imu
 from sim.emulator.terminal import Terminal
 from sim.emulator.virtual_port import VirtualPort
 
@@ -145,3 +149,21 @@ def test_the_driver_works_in_real_time(pup: RobotFolder) -> None:
         assert bus.stats.timeouts == timeouts
         assert chain.stop() == ()
     assert 200 / 300 < taken_s < 10.0
+
+
+@pytest.mark.parametrize("model", ["vn100", "wt901"])
+@pytest.mark.parametrize("mounting", [(0.0, 0.0, 0.0), (180.0, 0.0, 90.0)])
+def test_the_imu_feels_the_body_it_sits_in(
+    model: str, mounting: tuple[float, float, float], pup: RobotFolder
+) -> None:
+    """However it is mounted: body axes come out, of the physics that the servos move."""
+    plant = MujocoJoints(pup)
+    with Terminal(make_bus(pup, bus_of(pup), plant=plant)):
+        spec = ImuSpec(model=model, port="-", baud=921_600, rate_hz=100, mounting_deg=mounting)  # type: ignore[arg-type]
+        with ImuTerminal(make_imu(plant, spec, seed=1)) as terminal:
+            with create(msgspec.structs.replace(spec, port=terminal.path)) as imu:
+                reading = imu.latest()
+            truth = plant.felt[0]
+    assert reading is not None
+    agreement = abs(float(np.dot(reading.sample.quaternion, truth)))
+    assert agreement > 0.99
