@@ -53,6 +53,7 @@ class SerialImu(Imu):
         mounting = Mounting(self.spec.mounting_deg)
         self._tracker = Tracker(mounting, self._decoder.counts, self.spec.rate_hz)
         self._stop, self._settled = threading.Event(), threading.Event()
+        self._steady = 0
         self._lost: str | None = None
 
     @abc.abstractmethod
@@ -80,7 +81,7 @@ class SerialImu(Imu):
                 target=self._read, args=(self._port,), name=f"imu {self.spec.port}", daemon=True
             )
             self._thread.start()
-            self._settled.wait(SETTLE_S + 2 * self._tracker.span_s)
+            self._settled.wait(SETTLE_S + 3 * self._tracker.intervals * self.spec.period_s)
             self._check_start()
         except (OSError, termios.error) as error:
             self.close()
@@ -106,7 +107,7 @@ class SerialImu(Imu):
         return dataclasses.replace(self._decoder.counts)
 
     def rate_hz(self) -> float | None:
-        """Rate of new samples lately, Hz; None as long as there are too few."""
+        """Rate at which the newest samples came, Hz; None as long as there are too few."""
         return self._tracker.rate_hz()
 
     def close(self) -> None:
@@ -142,13 +143,16 @@ class SerialImu(Imu):
 
     def _take(self, data: bytes, stamp_ns: int) -> None:
         for measurement in self._decoder.feed(data, stamp_ns):
-            self._tracker.take(measurement, stamp_ns)
-        if not self._settled.is_set() and self._rate_fits():
-            self._settled.set()
+            if self._tracker.take(measurement, stamp_ns):
+                self._watch_rate()
 
-    def _rate_fits(self) -> bool:
+    def _watch_rate(self) -> None:
+        """Settle when the rate has fitted for longer than one hold-up of the host can feign it."""
         rate = self._tracker.rate_hz()
-        return rate is not None and abs(rate / self.spec.rate_hz - 1) <= RATE_TOLERANCE
+        fits = rate is not None and abs(rate / self.spec.rate_hz - 1) <= RATE_TOLERANCE
+        self._steady = self._steady + 1 if fits else 0
+        if self._steady > self._tracker.intervals:
+            self._settled.set()
 
     def _check_start(self) -> None:
         """Refuse an IMU that does not deliver what it was asked for."""

@@ -32,7 +32,7 @@ JUMP_NS = 100_000_000
 """Difference between the steps of both clocks from which the IMU's clock has jumped, ns."""
 RATE_SAMPLES = 20
 """Fewest intervals that a rate is measured over."""
-RATE_SPAN_S = 0.25
+RATE_SPAN_S = 0.2
 """Shortest time that a rate is measured over, s: USB adapters deliver in bursts of 16 ms."""
 
 _TEXT = frozenset(b"\r\n") | frozenset(range(32, 127))
@@ -121,34 +121,36 @@ class Tracker:
         self._mounting, self._counts = mounting, counts
         self._previous: Measurement | None = None
         self._heard_ns = 0
-        intervals = max(RATE_SAMPLES, math.ceil(RATE_SPAN_S * rate_hz))
-        self._arrivals = deque[int](maxlen=intervals + 1)
-        self.span_s = intervals / rate_hz
-        """Time over which the rate is measured, s."""
+        self.intervals = max(RATE_SAMPLES, math.ceil(RATE_SPAN_S * rate_hz))
+        """How many intervals the rate is measured over."""
+        self._arrivals = deque[int](maxlen=self.intervals + 1)
 
-    def take(self, measurement: Measurement, stamp_ns: int) -> None:
-        """Take one measurement whose last byte came at this host time."""
+    def take(self, measurement: Measurement, stamp_ns: int) -> bool:
+        """Take one measurement whose last byte came at this host time; whether it was new."""
         if not _finite(measurement):
             self._counts.not_finite += 1
-        elif not _plausible(measurement):
+            return False
+        if not _plausible(measurement):
             self._counts.out_of_range += 1
-        elif self.latest is not None and self._repeated(measurement):
+            return False
+        if self.latest is not None and self._repeated(measurement):
             self._counts.repeats += 1
             self.latest = dataclasses.replace(self.latest, repeats=self.latest.repeats + 1)
             self._heard_ns = stamp_ns
-        else:
-            self._watch_clock(measurement, stamp_ns)
-            self._counts.samples += 1
-            self.latest = self._sample(measurement, stamp_ns)
-            self._previous, self._heard_ns = measurement, stamp_ns
-            self._arrivals.append(stamp_ns)
+            return False
+        self._watch_clock(measurement, stamp_ns)
+        self._counts.samples += 1
+        self.latest = self._sample(measurement, stamp_ns)
+        self._previous, self._heard_ns = measurement, stamp_ns
+        self._arrivals.append(stamp_ns)
+        return True
 
     def rate_hz(self) -> float | None:
-        """Rate of new samples lately, Hz; None as long as there are too few."""
-        if len(self._arrivals) < (self._arrivals.maxlen or 0):
+        """Rate at which the newest samples came, Hz; None as long as there are too few."""
+        if len(self._arrivals) <= self.intervals:
             return None
         span_ns = self._arrivals[-1] - self._arrivals[0]
-        return (len(self._arrivals) - 1) * 1e9 / max(span_ns, 1)
+        return self.intervals * 1e9 / max(span_ns, 1)
 
     def _repeated(self, measurement: Measurement) -> bool:
         """Whether nothing was measured: by the IMU's clock if it has one, else by the bits."""

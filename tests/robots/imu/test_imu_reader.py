@@ -14,7 +14,7 @@ from robots.imu.reader import SerialImu, disagreement_deg
 from robots.imu.vectornav_codec import VectorNavDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from robots.imu.port import SerialPort
 
@@ -81,14 +81,17 @@ class PlainImu(SerialImu):
 def port(monkeypatch: pytest.MonkeyPatch) -> ScriptedPort:
     """The port that every IMU gets, whatever it asks for."""
     scripted = ScriptedPort()
+    monkeypatch.setattr(reader, "SETTLE_S", 0.1)
     monkeypatch.setattr(reader, "open_port", lambda path, baud: scripted)
     return scripted
 
 
 @pytest.fixture
-def imu() -> PlainImu:
-    """An IMU on some port."""
-    return PlainImu(ImuSpec(model="vn100", port="/dev/x", baud=921600, rate_hz=RATE_HZ))
+def imu() -> Iterator[PlainImu]:
+    """An IMU on some port, closed after the test."""
+    plain = PlainImu(ImuSpec(model="vn100", port="/dev/x", baud=921600, rate_hz=RATE_HZ))
+    yield plain
+    plain.close()
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
@@ -245,6 +248,33 @@ def test_an_imu_that_repeats_itself_is_refused(port: ScriptedPort, imu: PlainImu
     stream = port.stream
     port.next = lambda: (stream(), message(1))[1]
     with pytest.raises(ImuRefusedError, match=r"too few usable samples.*repeats"):
+        imu.open()
+
+
+def test_an_imu_that_freezes_while_it_is_opened_is_refused(
+    port: ScriptedPort, imu: PlainImu
+) -> None:
+    """The rate that it had is not enough."""
+    stream = port.stream
+    port.next = lambda: stream() if port.sent < 60 else (stream(), message(60))[1]
+    with pytest.raises(ImuRefusedError, match="expected 200 within 20%"):
+        imu.open()
+
+
+def test_one_hold_up_does_not_make_a_wrong_rate_right(port: ScriptedPort, imu: PlainImu) -> None:
+    """At 300 a second a pause of the host looks like 200 for as long as it is within the window."""
+
+    def hasty() -> bytes:
+        due_ns = port.begun_ns + port.sent * 1_000_000_000 // 300
+        pause_s = 0.068 if port.sent == 60 else 0.0
+        time.sleep(max((due_ns - time.monotonic_ns()) / 1e9, pause_s))
+        if pause_s:
+            port.begun_ns += 68_000_000
+        port.sent += 1
+        return message(port.sent)
+
+    port.next = hasty
+    with pytest.raises(ImuRefusedError, match="expected 200 within 20%"):
         imu.open()
 
 

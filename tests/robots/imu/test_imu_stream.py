@@ -159,13 +159,13 @@ def test_a_gap_that_both_clocks_saw_is_no_jump() -> None:
 
 
 def test_the_rate_is_that_of_the_new_samples() -> None:
-    """Unknown until a quarter of a second has been seen; repeats do not count."""
+    """Unknown until a fifth of a second has been seen; repeats do not count."""
     keeper, _ = tracker(100.0)
-    for tick in range(25):
+    for tick in range(20):
         keeper.take(at_rest(tick), tick * 10 * MS)
     assert keeper.rate_hz() is None
-    keeper.take(at_rest(25), 250 * MS)
+    keeper.take(at_rest(20), 200 * MS)
     assert keeper.rate_hz() == pytest.approx(100)
-    for tick in range(26, 80):
+    for tick in range(21, 80):
         keeper.take(at_rest(tick - tick % 2), tick * 10 * MS)
     assert keeper.rate_hz() == pytest.approx(50, rel=0.05)
