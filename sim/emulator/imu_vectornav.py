@@ -88,13 +88,13 @@ class VectorNavDevice(ImuDevice):
         return _line("VNYMR,+000.000,+000.000,+000.000" + ",+00.0000" * 9)
 
     def _fields(self, clock_ns: int, *, broken: bool) -> dict[int, bytes]:
-        """The sample in x forward, y right, z down against North-East-Down."""
+        """The sample in x forward, y right, z down against North-East-Down; zeros without sign."""
         (w, x, y, z), (gx, gy, gz), (ax, ay, az) = self._source()
         return {
             0: struct.pack("<Q", max(clock_ns, 0)),
-            4: struct.pack("<4f", x, -y, -z, w),
-            5: struct.pack("<3f", math.nan if broken else gx, -gy, -gz),
-            8: struct.pack("<3f", ax, -ay, -az),
+            4: struct.pack("<4f", x, 0.0 - y, 0.0 - z, w),
+            5: struct.pack("<3f", math.nan if broken else gx, 0.0 - gy, 0.0 - gz),
+            8: struct.pack("<3f", ax, 0.0 - ay, 0.0 - az),
         }
 
     def _output(self) -> tuple[int, int, int, int]:

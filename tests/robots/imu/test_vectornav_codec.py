@@ -178,7 +178,7 @@ def test_numbers_that_are_none_pass_the_codec() -> None:
 
 
 def test_parsing_costs_little() -> None:
-    """Some 10 µs per message, so that 200 a second take 0.2 % of a core; the bound is generous."""
+    """Some 6 µs per message, so that 200 a second take 0.1 % of a core; the bound is generous."""
     stream = message(1) * 200
     decoder = VectorNavDecoder()
     costs = []

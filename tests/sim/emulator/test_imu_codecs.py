@@ -83,6 +83,28 @@ def test_what_the_device_feels_is_what_the_driver_reads(
     assert found.accelerometer == pytest.approx(force, abs=10 * rounding)
 
 
+def level() -> Feeling:
+    """A body that looks north and does not move."""
+    return (1, 0, 0, 0), (0, 0, 0), (0, 0, 9.80665)
+
+
+def test_the_vectornav_sends_the_golden_message() -> None:
+    """One second after the start; computed by hand from the manual, not by either side."""
+    device = VectorNavDevice(level)
+    device.registers |= {6: "0", 75: "2,4,01,0131"}
+    golden = bytes.fromhex("FA0131 01 00CA9A3B00000000 000000000000000000000000 0000803F")
+    golden += bytes(20) + bytes.fromhex("0AE81CC1 AFB0")
+    assert device.message(1_000_000_000, broken=False) == golden
+
+
+def test_the_witmotion_sends_the_golden_frames() -> None:
+    """One g upwards at 25 degrees, and an attitude of almost exactly one; without noise."""
+    device = WitMotionDevice(level, noise=0.0)
+    device.registers[CONTENT] = 0x0202
+    golden = bytes.fromhex("5551000000000008C4097B 5559FF7F0000000000002C")
+    assert device.message(0, broken=False) == golden
+
+
 def test_its_crc_is_the_one_of_the_reference() -> None:
     """Check value of CRC-16/XMODEM; the driver uses another implementation."""
     assert crc16(b"123456789") == 0x31C3
