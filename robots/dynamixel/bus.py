@@ -131,7 +131,7 @@ class Bus:
         self._stats = Stats()
         self._suspect = False
         self._alive: int | None = None
-        self._fast_failures: dict[tuple[int, int, tuple[int, ...]], int] = {}
+        self._fast_failures: dict[tuple[int, ...], int] = {}
 
     @property
     def stats(self) -> Stats:
@@ -212,9 +212,9 @@ class Bus:
         """The same as sync_read() in one reply of the whole chain, which takes less time.
 
         One servo that is absent or does not know it silences all.  So after two failures in a
-        row these bytes of these servos are read by sync_read(), at once and from then on.
+        row these servos are read by sync_read() from this address, at once and from then on.
         """
-        key = (address, size, tuple(devices))
+        key = (address, *devices)
         failures = self._fast_failures.get(key, 0)
         if failures >= _FAST_FAILURES:
             return self._sync_read(address, size, devices)

@@ -144,6 +144,7 @@ class Chain:
         self._limits = tuple(limits)
         self._ids = spec.ids
         self._setup: Setup | None = None
+        self._spare = 0
         self._slow_due_ns = 0
         self._slow_next = 0
         self._counts: IntArray = np.zeros(len(spec.servos), dtype=np.int64)
@@ -287,7 +288,10 @@ class Chain:
             raise ServoEnableError("servos were not set up; call open() first")
         read = self.bus.fast_sync_read if self._setup.fast else self.bus.sync_read
         now_ns = self.bus.port.now_ns()
-        found = read(self._setup.data_address, BLOCK_SIZE, self._ids)
+        found = read(self._setup.data_address, BLOCK_SIZE + self._spare, self._ids)
+        if None in found:
+            # Replies that are on their way now have another length than those to the next read.
+            self._spare ^= 1
         self._take(found, now_ns)
         if now_ns >= self._slow_due_ns:
             self._read_slow(now_ns)
@@ -302,7 +306,7 @@ class Chain:
                 state.error[place] = status.number
                 if not status.number:
                     known.append(place)
-                    parts.append(status.data)
+                    parts.append(status.data[:BLOCK_SIZE])
         block = np.frombuffer(b"".join(parts), dtype=_BLOCK)
         index = np.array(known, dtype=np.intp)
         mapped = block["STATUS_RETURN_LEVEL"] == ALL_REPLIES

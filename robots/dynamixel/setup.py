@@ -38,6 +38,8 @@ The last one tells that they are there: a servo that has restarted forgets the m
 zeros, while a status return level of 0 or 1 would have kept it silent.
 """
 BLOCK_SIZE = sum(register.size for register in BLOCK)
+SPARE = Register.PRESENT_TEMPERATURE
+"""One byte behind the block, by which a read can be made one longer than the one before."""
 ALL_REPLIES = 2
 """Status Return Level at which every instruction is answered."""
 
@@ -47,7 +49,7 @@ _WATCHDOG_FIRMWARE = 38
 _SHADOW_OFF = 253
 _MAPPING = b"".join(
     (register.address + byte).to_bytes(2, "little")
-    for register in BLOCK
+    for register in (*BLOCK, SPARE)
     for byte in range(register.size)
 )
 

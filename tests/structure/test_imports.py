@@ -41,7 +41,7 @@ LIGHT = (
 ON_THE_ROBOT = ("robots", "robosac.env", "robosac.runner", "robosac.tasks", "robosac.wire")
 NOT_ON_THE_ROBOT = (
     *("torch", "mujoco", "dm_control", "onnx", "onnxscript", "safetensors", "tensorboard"),
-    *("rich", "imageio", "ray", "shimmy", "stable_baselines3"),
+    *("rich", "imageio", "ray", "shimmy", "stable_baselines3", "rustypot", "dynamixel_sdk"),
 )
 """What the base requirements do not bring."""
 
