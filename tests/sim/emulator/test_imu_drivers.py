@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from robots import RobotState
-from robots.imu import ImuRefusedError, ImuSpec, create, reader, vectornav
+from robots.imu import ImuLostError, ImuRefusedError, ImuSpec, create, reader, vectornav
 from robots.imu.mounting import from_angles, inverse, rotate
 from sim.emulator.imu_terminal import ImuTerminal
 from sim.emulator.imu_vectornav import VectorNavDevice
@@ -271,6 +271,35 @@ def test_a_baud_without_a_name_works() -> None:
     """Terminals know some speeds by constants and the others by number."""
     with ImuTerminal(VectorNavDevice(rest, baud=250_000)) as terminal, driver(terminal) as imu:
         assert imu.latest() is not None
+
+
+def lost(imu: SerialImu) -> bool:
+    """Whether the IMU says within 5 s that it is gone."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            imu.latest()
+        except ImuLostError:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def test_an_imu_that_was_unplugged_is_opened_anew(tmp_path: Path) -> None:
+    """Only by being closed and opened: nothing comes back by itself."""
+    link = tmp_path / "imu"
+    spec = ImuSpec(model="vn100", port=str(link), baud=921600, rate_hz=200.0)
+    with ImuTerminal(VectorNavDevice(rest)) as terminal:
+        link.symlink_to(terminal.path)
+        imu = create(spec)
+        imu.open()
+    with ImuTerminal(VectorNavDevice(rest)) as terminal:
+        link.unlink()
+        link.symlink_to(terminal.path)
+        assert lost(imu)
+        imu.close()
+        with imu:
+            assert imu.latest() is not None
 
 
 def test_a_source_that_fails_ends_the_emulator_aloud() -> None:

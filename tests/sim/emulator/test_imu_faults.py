@@ -5,6 +5,9 @@ Times are those that the guards act on: 40 ms of age to hold, 100 ms to damp.
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,3 +233,41 @@ def test_an_imu_that_is_unplugged_is_lost(kind: type[VectorNavDevice | WitMotion
         for _ in range(3):
             with pytest.raises(ImuLostError):
                 line.imu.latest()
+
+
+STOPPED = """
+import sys, time
+from robots.imu import ImuSpec, create
+spec = ImuSpec(model="vn100", port=sys.argv[1], baud=921600, rate_hz=200.0)
+with create(spec) as imu:
+    def lag_s():
+        sample = imu.latest().sample
+        return (sample.stamp_ns - sample.device_ns) / 1e9
+    usual = lag_s()
+    print("running", flush=True)
+    before = time.monotonic()
+    while time.monotonic() - before < 0.5:
+        before = time.monotonic()
+        time.sleep(0.002)
+    oldest, end = 0.0, time.monotonic() + 0.5
+    while time.monotonic() < end:
+        oldest = max(oldest, abs(lag_s() - usual))
+    print(oldest, imu.counts().stalls, imu.latest().age_s, flush=True)
+"""
+"""Opens the IMU, waits to be stopped, tells how old samples are that it then takes as new."""
+
+
+def test_h4_a_stopped_process_takes_no_old_bytes_for_new() -> None:
+    """A second of them waits in the system's buffer, the oldest first, when it goes on."""
+    with ImuTerminal(VectorNavDevice(feeling)) as terminal:
+        command = [sys.executable, "-c", STOPPED, terminal.path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "running\n"
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(1.0)
+            process.send_signal(signal.SIGCONT)
+            oldest, stalls, age_s = (float(word) for word in process.stdout.readline().split())
+    assert oldest < 0.3, "samples from the stop, which lasted 1 s, were stamped as new"
+    assert stalls >= 1
+    assert age_s < 0.3
