@@ -18,6 +18,7 @@ import msgspec
 from robots.dynamixel.protocol import (
     BROADCAST,
     HEADER,
+    MAX_FRAME,
     STATUS,
     ErrorNumber,
     Instruction,
@@ -42,6 +43,7 @@ _ABSENT_NS = 2_000_000
 _STALE_NS = 50_000_000
 """Age at which a servo forgets an incomplete instruction, ns; assumed."""
 _BITS_PER_BYTE = 10
+_FAST_HEAD, _FAST_BLOCK, _OUTSIDE_LENGTH = 8, 4, 7
 _FAST = (Instruction.FAST_SYNC_READ, Instruction.FAST_BULK_READ)
 
 
@@ -208,7 +210,7 @@ class Bus:
     def _begin_fast(self, turns: list[Turn], instruction: int, now_ns: int) -> None:
         """Start the one packet that all servos of a fast read write together."""
         first = turns[0].servo if turns else None
-        if first is None:
+        if first is None or _fast_size(turns) > MAX_FRAME:
             self._finish(now_ns)
             return
         start_ns = now_ns + self._delay_ns(first.return_delay_us)
@@ -216,7 +218,7 @@ class Bus:
 
     def _speak_fast(self, turns: list[Turn], instruction: int, now_ns: int) -> None:
         """Write the packet as far as the chain holds: one absent servo cuts it off there."""
-        length = 1 + sum(turn.size + 4 for turn in turns)
+        length = _fast_size(turns) - _OUTSIDE_LENGTH
         packet = bytearray(HEADER + bytes((BROADCAST, length & 0xFF, length >> 8, STATUS)))
         for turn in turns:
             status = turn.status()
@@ -261,6 +263,11 @@ class Bus:
             due_ns = math.ceil(due_ns / quantum_ns) * quantum_ns
         self._count += 1
         heapq.heappush(self._arrivals, (due_ns, self._count, data))
+
+
+def _fast_size(turns: list[Turn]) -> int:
+    """Size of a fast reply, bytes."""
+    return _FAST_HEAD + sum(_FAST_BLOCK + turn.size for turn in turns)
 
 
 def _block(status: Status) -> bytes:

@@ -126,7 +126,7 @@ def _number(key: str, value: str, text: str) -> float:
         number = float(value)
     except ValueError:
         number = math.nan
-    if math.isnan(number) or (number < 0 and key != "amount"):
+    if not math.isfinite(number) or (number < 0 and key != "amount"):
         raise FaultError(text, f"{key} is {value!r}; expected a number, zero or more")
     return number
 

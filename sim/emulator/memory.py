@@ -189,11 +189,13 @@ class Memory:
 
     def _is_indirect(self, place: int) -> bool:
         """Whether an address belongs to a bank of indirect registers."""
-        return any(
-            bank.address <= place < bank.address + 2 * bank.count
-            or bank.data <= place < bank.data + bank.count
-            for bank in self._banks
+        return self._holds_addresses(place) or any(
+            bank.data <= place < bank.data + bank.count for bank in self._banks
         )
+
+    def _holds_addresses(self, place: int) -> bool:
+        """Whether an address belongs to an indirect address."""
+        return any(bank.address <= place < bank.address + 2 * bank.count for bank in self._banks)
 
     def _check_indirect(self, address: int, data: bytes) -> None:
         """Refuse indirect addresses that are cut in two or point out of the RAM area."""
@@ -206,7 +208,7 @@ class Memory:
                 raise RefusedError(ErrorNumber.DATA_LENGTH)
             for place in range(first, last, 2):
                 target = int.from_bytes(data[place - address :][:2], "little")
-                if not RAM_START <= target < self._size:
+                if not RAM_START <= target < self._size or self._holds_addresses(target):
                     raise RefusedError(ErrorNumber.DATA_RANGE)
 
     def _check_access(self, register: Register) -> None:

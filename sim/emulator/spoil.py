@@ -49,7 +49,7 @@ def spoil(reply: bytes, faults: Iterable[Fault], dice: random.Random) -> Spoilt:
         elif fault.name == "swap":
             behind_next = True
         else:
-            reply = _BYTES[fault.name](reply, round(fault.size), dice)
+            reply = _BYTES[fault.name](reply, max(round(fault.size), 0), dice)
     return Spoilt(reply, late_ns, behind_next)
 
 

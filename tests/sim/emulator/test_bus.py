@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robots.dynamixel.control_table import Register as R  # noqa: N817 -- on every line here
 from robots.dynamixel.protocol import (
@@ -17,6 +19,7 @@ from robots.dynamixel.protocol import (
 )
 from sim.emulator.bus import WireOptions
 from sim.emulator.motion import SimpleJoints
+from tests.sim.emulator.conftest import make_rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,3 +342,53 @@ def test_servos_of_one_id_talk_at_the_same_time(rig: Callable[..., Rig]) -> None
 def test_a_servo_that_is_listed_twice_answers_twice(rig: Callable[..., Rig]) -> None:
     """It does not talk against itself."""
     assert [status.id for status in rig().sync_read((1, 1))] == [1, 1]
+
+
+def test_fast_reads_beyond_a_frame_are_not_answered(rig: Callable[..., Rig]) -> None:
+    """Two servos with 600 bytes each are too much for one packet."""
+    made = rig((1, 2))
+    request = encode(BROADCAST, FAST, b"\x00\x00\x58\x02\x01\x02")
+    assert made.port.exchange(request) == b""
+    assert len(made.sync_read((1, 2), 0, 600)) == 2
+
+
+INSTRUCTIONS = st.one_of(st.sampled_from(list(Instruction)), st.integers(0, 255))
+PARAMETERS = st.one_of(
+    st.binary(max_size=40),
+    st.builds(
+        lambda address, size, rest: (
+            address.to_bytes(2, "little") + size.to_bytes(2, "little") + rest
+        ),
+        st.integers(0, 700),
+        st.integers(0, 700),
+        st.binary(max_size=12),
+    ),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 2, BROADCAST]), INSTRUCTIONS, PARAMETERS), max_size=12
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_any_instructions_are_survived(asked: list[tuple[int, int, bytes]]) -> None:
+    """Whatever a host asks for: nothing breaks, and what is answered are whole frames."""
+    made = make_rig((1, 2), eeprom={"operating_mode": 4})
+    receiver = Receiver()
+    for device, instruction, parameters in asked:
+        receiver.feed(made.port.exchange(encode(device, instruction, parameters), wait_ms=1000))
+    assert receiver.rejects.bad_crc == 0
+    assert receiver.rejects.bad_length == 0
+    made.port.sleep(0.05)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=10))
+@settings(max_examples=50, deadline=None)
+def test_any_bytes_are_survived(sent: list[bytes]) -> None:
+    """Noise of any kind, and a servo that answers once it is over."""
+    made = make_rig()
+    for data in sent:
+        made.port.exchange(data)
+    made.port.sleep(0.1)
+    assert made.ask(1, Instruction.PING).id == 1

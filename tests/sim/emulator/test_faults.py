@@ -40,6 +40,7 @@ def test_a_fault_is_written_in_one_word() -> None:
         ("drop@-1", "time is '-1'; expected a number"),
         ("drop@1,who=3", "got 'who'; expected one of id, "),
         ("drop@1,id=three", "id is 'three'; expected a whole number"),
+        ("late@1,amount=inf", "amount is 'inf'; expected a number"),
         ("drop@1,p=nan", "p is 'nan'; expected a number"),
     ],
 )
@@ -92,6 +93,8 @@ def good(data: bytes) -> list[int]:
         ("extra", 17, [1]),
         ("noise", 19, [1]),
         ("flip", 14, []),
+        ("extra@0,amount=-5", 14, [1]),
+        ("flip@0,amount=-5", 14, [1]),
         ("wrong-id", 14, [2]),
         ("duplicate", 28, [1, 1]),
         ("collision", 14, []),

@@ -70,6 +70,7 @@ def test_the_map_points_into_ram_only(rig: Callable[..., Rig]) -> None:
     servo = rig()
     assert write(servo, 168, words(63)) == ErrorNumber.DATA_RANGE
     assert write(servo, 168, words(662)) == ErrorNumber.DATA_RANGE
+    assert write(servo, 168, words(170)) == ErrorNumber.DATA_RANGE
     assert write(servo, 168, b"\x40") == ErrorNumber.DATA_LENGTH
     assert write(servo, 169, words(64)) == ErrorNumber.DATA_LENGTH
 
