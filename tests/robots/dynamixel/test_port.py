@@ -239,6 +239,16 @@ def test_an_echo_is_found_and_removed(wire: Wire, port: Port) -> None:
     assert port.echoes
 
 
+def test_echoes_that_never_come_are_not_remembered_for_ever(wire: Wire, port: Port) -> None:
+    """Whoever only writes needs no more memory with time, and hears what comes afterwards."""
+    for _ in range(1000):
+        port.write(PING)
+        assert os.read(wire.far, 100) == PING
+    assert len(vars(port)["_echo"]) <= 4096
+    os.write(wire.far, REPLY)
+    assert port.read(soon()) == REPLY
+
+
 def test_a_known_echo_is_no_noise(wire: Wire, port: Port) -> None:
     """Once known, echoes of writes without a reply vanish, also while flushing."""
     port.write(PING)
