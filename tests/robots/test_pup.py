@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import robots
-from sim.lint import lint
 from sim.mujoco_robot import load_model
 
 PUP = robots.find("pup").spec
@@ -99,8 +98,3 @@ def test_nothing_touches_in_stance_or_crouch() -> None:
         data.qpos[7:] = pose
         mujoco.mj_forward(model, data)
         assert data.ncon == 0
-
-
-def test_the_model_lint_finds_nothing() -> None:
-    """Neither errors nor warnings."""
-    assert [found for found in lint(robots.find("pup")) if found.severity != "info"] == []

@@ -46,7 +46,7 @@ def said(folder: RobotFolder, rule: str, severity: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", ["go2", "quadruped"])
+@pytest.mark.parametrize("name", ["go2", "pup", "quadruped"])
 def test_the_robots_that_come_along_are_clean(name: str) -> None:
     """No rule fires on them; the measurement of how they stand is all there is."""
     (finding,) = lint(robots.find(name))
@@ -305,7 +305,8 @@ def test_a_robot_without_sides_is_told_so(broken: Broken) -> None:
 
 def test_a_lone_left_joint_is_noticed(broken: Broken) -> None:
     """A misspelt right joint would otherwise never be compared."""
-    folder = broken(toml=(('"FR_hip_joint"', '"FRR_hip_joint"'),))
+    rename = ('"FR_hip_joint"', '"FRR_hip_joint"')
+    folder = broken(toml=(rename, rename))  # the joint, and the leg that names it
     assert said(folder, "mirror", "warning") == [
         "joint FL_hip_joint has no counterpart FR_hip_joint"
     ]
