@@ -71,8 +71,9 @@ def main() -> int:
             row = train_and_evaluate(options, seed, Path(folder))
             rows.append(row)
             found, summary = row["evaluation"], row["summary"]
+            verdict = "walks" if walks(row, options.speed) else "fails"
             print(
-                f"seed {seed}: {'walks' if walks(row, options.speed) else 'fails'}, {found['speed_mps']:.3f} m/s, "
+                f"seed {seed}: {verdict}, {found['speed_mps']:.3f} m/s, "
                 f"falls {found['falls']}, {row['wall_s']:.0f} s, "
                 f"{summary['updates_per_s']:.0f} updates/s, "
                 f"lost {summary['lost']}, duplicated {summary['duplicated']}",
