@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from robots.dynamixel.config import BusSpec
+from robots.dynamixel.config import problems as bus_problems
 from robots.errors import RobotSpecError
 
 if TYPE_CHECKING:
@@ -143,6 +145,8 @@ class RobotSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Mass of the whole robot, kg; None where nobody has weighed it."""
     legs: tuple[LegSpec, ...] = ()
     """Geometry of the legs, for kinematics and odometry; none where nobody has measured it."""
+    bus: BusSpec | None = None
+    """Servos on a serial bus that drive the joints; None where something else does."""
     safety: SafetyLimits = SafetyLimits()
     """Numbers of the guards."""
     sim: SimSpec = SimSpec()
@@ -231,6 +235,8 @@ def problems(spec: RobotSpec) -> list[str]:
         found += _joint_problems(joint, spec.safety.soft_limit)
     for leg in spec.legs:
         found += _leg_problems(leg, spec)
+    if spec.bus is not None:
+        found += bus_problems(spec.bus, names)
     return found + _crouch_problems(spec) + _safety_problems(spec.safety) + _sim_problems(spec.sim)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from robosac import __version__
-from robosac.cli import doctor, evaluate, export, keys, learn, sim
+from robosac.cli import doctor, emulate, evaluate, export, keys, learn, sim
 from robosac.cli.console import complain, say
 from robosac.cli.extras import how_to_install
 from robosac.cli.supervisor import ChildDiedError, ChildFailedError
@@ -34,6 +34,7 @@ Command = (
     | Annotated[learn.Learn, tyro.conf.subcommand("learn")]
     | Annotated[evaluate.Eval, tyro.conf.subcommand("eval")]
     | Annotated[export.Export, tyro.conf.subcommand("export")]
+    | Annotated[emulate.Emulate, tyro.conf.subcommand("emulate")]
     | Annotated[doctor.Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[keys.Keys, tyro.conf.subcommand("keys")]
 )
