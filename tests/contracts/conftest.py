@@ -1,4 +1,4 @@
-"""Every robot that the contract holds for; a new one is one line in ROBOTS."""
+"""Every robot that the contract holds for; a new one is one line in SIMULATORS or in ROBOTS."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import robots
 from robots import SafeRobot
 from sim.robots import make
+from tests.robots.serial_rig import serial_rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +92,7 @@ class Enabled(SafeRobot):
         return placed
 
 
-ROBOTS: dict[str, Callable[[Path], Robot]] = {
+SIMULATORS: dict[str, Callable[[Path], Robot]] = {
     "mujoco go2": lambda _: make(robots.find("go2")),
     "mujoco pup": lambda _: make(robots.find("pup")),
     "mujoco folder of a user": lambda folder: make(robots.find(str(write_crawler(folder)))),
@@ -99,6 +100,11 @@ ROBOTS: dict[str, Callable[[Path], Robot]] = {
     "safe mujoco go2": lambda _: Enabled(make(robots.find("go2"))),
     "safe dm_control quadruped": lambda _: Enabled(make(robots.find("quadruped"))),
 }
+ROBOTS: dict[str, Callable[[Path], Robot]] = SIMULATORS | {
+    "serial pup": lambda _: serial_rig().robot,
+    "safe serial pup": lambda _: Enabled(serial_rig(ramp_speed=8.0).robot),
+}
+"""The serial ones lie on the ground when they are connected, so the safe one is quick to stand."""
 
 
 @pytest.fixture(params=ROBOTS)
