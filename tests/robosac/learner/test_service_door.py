@@ -227,7 +227,7 @@ def test_what_a_stranger_writes_does_not_fill_the_log(
 ) -> None:
     """A name of megabytes is quoted by the decoder, and not by the log."""
     stranger = place.robot()
-    stranger.socket.send(msgspec.msgpack.encode({"type": "Ping", "x\n" * 2_000_000: 1}))
+    stranger.socket.send(msgspec.msgpack.encode({"type": "Ping", "x\n" * 500_000: 1}))
     place.until(lambda: "message dropped" in caplog.text)
     assert len(caplog.text) < 1000
     assert caplog.text.count("\n") == 1
@@ -346,13 +346,13 @@ def test_a_flood_leaves_room_for_the_others(place: Place) -> None:
     flood, robot = place.robot(), place.robot("small-1")
     flood.join()
     robot.join()
-    count = 4 * 2**20 // (4 * flood.width)
-    for first in range(20):
+    count = 2**20 // (4 * flood.width)
+    for first in range(40):
         flood.send_rows(first * count, count)
     robot.send_rows(0, 3)
     robot.acknowledged(3)
-    flood.acknowledged(20 * count)
-    assert len(flood.told(messages.Ack)) >= 20 // 3
+    flood.acknowledged(40 * count)
+    assert len(flood.told(messages.Ack)) >= 40 // 10
 
 
 def test_a_probe_is_answered_before_the_first_robot_calls(place: Place) -> None:
