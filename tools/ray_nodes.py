@@ -227,7 +227,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--robot", default="go2")
     parser.add_argument("--env", help="environment instead of a robot")
     parser.add_argument("--recipe", default="sac")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--runners", type=int, default=8)
     parser.add_argument("--kill-at", type=int, help="rows on disk; default: a third of the steps")
     parser.add_argument("--quick", action="store_true", help="Ray notices a dead node sooner")
