@@ -1,6 +1,6 @@
 """Kill one of two nodes of a Ray cluster in the middle of a run, as if its power had failed.
 
-    python tools/ray_nodes.py --runners 8 --steps 3000
+    python tools/ray_nodes.py --runners 8 --steps 8000
 
 Both nodes are on this machine and see the same run folder.  Everything on the second one, raylet,
 workers, runners and uplinks, gets SIGKILL at once, and what runners have in shared memory is gone.
