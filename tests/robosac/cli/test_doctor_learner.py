@@ -136,8 +136,9 @@ def speaking(words: bytes | None) -> Iterator[str]:
                     return
                 peers.enter_context(peer)
                 if words is not None:
-                    peer.sendall(words)
-                    peer.shutdown(socket.SHUT_RDWR)
+                    with contextlib.suppress(OSError):  # the visitor may have gone already
+                        peer.sendall(words)
+                        peer.shutdown(socket.SHUT_RDWR)
 
         thread = threading.Thread(target=serve)
         thread.start()
