@@ -14,7 +14,8 @@ RobotError
     ├── NoReplyError        a servo did not answer
     ├── ServoRefusedError   a servo answered with an error number
     ├── ServoSetupError     servos are not as robot.toml says; carries every difference
-    └── ServoEnableError    the torque was not switched on, or did not stay on
+    ├── ServoEnableError    the torque was not switched on, or not off
+    └── HardwareFaultError  a driven servo will not go on: alert, restart, lost torque, watchdog
 """
 
 from __future__ import annotations
@@ -188,3 +189,11 @@ class ServoEnableError(BusError):
     def __init__(self, problem: str) -> None:
         """Say which servo, what was got and what was expected."""
         super().__init__(problem)
+
+
+class HardwareFaultError(BusError):
+    """A driven servo that has given up and will not recover by waiting."""
+
+    def __init__(self, problem: str) -> None:
+        """Say which joint and servo, and which bits or registers tell so."""
+        super().__init__(f"{problem}; take the torque off, see to it, then connect again")

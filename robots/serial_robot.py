@@ -18,7 +18,12 @@ import numpy as np
 from robots.dynamixel.bus import Bus, Line
 from robots.dynamixel.chain import Chain
 from robots.dynamixel.control_table import WATCHDOG_TRIPPED
-from robots.errors import NotConnectedError, RobotSpecError, ServoEnableError
+from robots.errors import (
+    HardwareFaultError,
+    NotConnectedError,
+    RobotSpecError,
+    ServoEnableError,
+)
 from robots.imu import ImuSample, create
 from robots.odometry import LegOdometry
 from robots.robot import JointCommand, Robot, RobotState
@@ -114,8 +119,8 @@ class SerialRobot(Robot):
     def read(self) -> RobotState:
         """Ask every servo once and take the IMU's newest sample.
 
-        Raises PortLostError, WriteBlockedError, ImuLostError, and ServoEnableError when a servo
-        has lost its torque, or is about to.
+        Raises PortLostError, WriteBlockedError, ImuLostError, and HardwareFaultError when a driven
+        servo has lost its torque, or is about to.
         """
         chain = self._connected()
         joints = chain.read()
@@ -225,7 +230,7 @@ class SerialRobot(Robot):
         lost = ~joints.torque | joints.forgetful | joints.alert | (joints.hardware_error != 0)
         lost |= joints.watchdog == WATCHDOG_TRIPPED
         if chain.enabled and lost.any():
-            raise ServoEnableError(f"{'; '.join(chain.faults())}; see to it, then enable again")
+            raise HardwareFaultError("; ".join(chain.faults()))
 
     def _follow(self, state: RobotState, sampled_ns: int) -> None:
         """Let the odometry take a reading whose joints are all new."""

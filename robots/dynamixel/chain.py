@@ -399,15 +399,16 @@ class Chain:
         state, found = self.state, []
         errors = int(state.hardware_error[index])
         if errors or state.alert[index]:
-            found.append(f"hardware error {HardwareError.names_of(errors)}")
+            names = HardwareError.names_of(errors)
+            found.append(f"{Register.HARDWARE_ERROR.label} is {errors:#04x}, {names}")
         if state.error[index]:
             found.append(f"answers with error number {state.error[index]}")
         if state.forgetful[index]:
             found.append("has restarted")
         elif self.enabled and not state.torque[index]:
-            found.append("torque is off")
+            found.append(f"{Register.TORQUE_ENABLE.label} is 0, its torque is off")
         if state.watchdog[index] == WATCHDOG_TRIPPED:
-            found.append("bus watchdog has tripped")
+            found.append(f"{Register.BUS_WATCHDOG.label} has tripped")
         return found
 
 

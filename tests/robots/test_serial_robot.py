@@ -12,7 +12,13 @@ import pytest
 import robots
 from robots import JointCommand, RobotSpecError, SafeRobot, State
 from robots.dynamixel.control_table import RAD_PER_COUNT, Register
-from robots.errors import PortBusyError, PortLostError, ServoEnableError, ServoSetupError
+from robots.errors import (
+    HardwareFaultError,
+    PortBusyError,
+    PortLostError,
+    ServoEnableError,
+    ServoSetupError,
+)
 from robots.imu import ImuLostError, ImuRefusedError, ImuSpec
 from robots.serial_robot import SerialRobot, serial_robot
 from sim.emulator.imu_terminal import ImuTerminal
@@ -256,14 +262,14 @@ def test_an_imu_without_a_sample_gives_no_numbers(rig: SerialRig) -> None:
     ("fault", "words"),
     [
         ("reboot@3,id=5", r"FL_thigh_joint \(servo 5\): has restarted"),
-        ("watchdog@3,id=5", r"FL_thigh_joint \(servo 5\): bus watchdog has tripped"),
-        ("hardware-error@3,id=5", r"FL_thigh_joint \(servo 5\): hardware error"),
+        ("watchdog@3,id=5", r"FL_thigh_joint \(servo 5\): Bus Watchdog \(98\) has tripped"),
+        ("hardware-error@3,id=5", r"FL_thigh_joint \(servo 5\): Hardware Error \(70\) is 0x20"),
     ],
 )
 def test_a_driven_servo_that_gives_up_is_an_error(fault: str, words: str) -> None:
     """Not a matter of patience: it will not hold the robot any more."""
     rig = driven(fault)
-    with pytest.raises(ServoEnableError, match=words):
+    with pytest.raises(HardwareFaultError, match=words):
         tick(rig.robot, 30)
     rig.robot.disarm("test")
     assert rig.torques() == OFF
@@ -273,7 +279,8 @@ def test_a_servo_that_lost_its_torque_is_an_error_only_while_driven(rig: SerialR
     """While nobody commands, having no torque is as it should be."""
     tick(rig.robot)
     rig.set(Register.TORQUE_ENABLE, 0, servo=1)
-    with pytest.raises(ServoEnableError, match=r"FR_thigh_joint \(servo 2\): torque is off"):
+    words = r"FR_thigh_joint \(servo 2\): Torque Enable \(64\) is 0"
+    with pytest.raises(HardwareFaultError, match=words):
         tick(rig.robot)
     rig.robot.disarm("test")
     assert rig.robot.read().is_finite()

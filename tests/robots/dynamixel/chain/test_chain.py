@@ -164,7 +164,7 @@ def test_a_tripped_watchdog_is_seen() -> None:
     made.line.sleep(0.3)
     made.chain.read()
     assert made.chain.faults() == [
-        f"joint{index} (servo {device}): bus watchdog has tripped"
+        f"joint{index} (servo {device}): Bus Watchdog (98) has tripped"
         for index, device in enumerate(IDS)
     ]
 
@@ -175,7 +175,7 @@ def test_a_shutdown_is_seen_with_its_name() -> None:
     made.set(Register.HARDWARE_ERROR, 0x20, 1)
     made.tick([0.0, 0.0, 0.0])
     faults = made.chain.faults()
-    assert "joint1 (servo 12): hardware error overload" in faults
+    assert "joint1 (servo 12): Hardware Error (70) is 0x20, overload" in faults
     assert made.chain.state.alert.tolist() == [False, True, False]
 
 
