@@ -1,0 +1,5 @@
+"""The operator: the one person who decides whether a robot moves, and what speaks for them."""
+
+from robosac.operator.operator import Operator, Request
+
+__all__ = ["Operator", "Request"]

@@ -1,0 +1,77 @@
+"""A robot that remembers what its operator told it, and an operator who speaks to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from robosac.operator import Operator
+from robots.safety import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE_S = 10.0
+"""For how long a test waits for what must come."""
+
+
+class Told:
+    """What reached the robot, in order; its state is what the test says."""
+
+    def __init__(self) -> None:
+        self.state = State.STANDBY
+        self.calls: list[str] = []
+        self._changed = threading.Condition()
+
+    def stop(self) -> None:
+        """Remember it."""
+        self._note("stop")
+
+    def estop(self) -> None:
+        """Remember it."""
+        self._note("estop")
+
+    def release_estop(self) -> None:
+        """Remember it."""
+        self._note("release")
+
+    def alive(self) -> None:
+        """Remember it."""
+        self._note("alive")
+
+    def count(self, call: str) -> int:
+        """How often the robot was told this."""
+        return self.calls.count(call)
+
+    def wait_for(self, call: str, *, times: int = 1) -> None:
+        """Wait until the robot was told this so often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count(call) >= times, PATIENCE_S), self.calls
+
+    def _note(self, call: str) -> None:
+        with self._changed:
+            self.calls.append(call)
+            self._changed.notify_all()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def robot() -> Told:
+    """A robot at rest."""
+    return Told()
+
+
+@pytest.fixture
+def operator(robot: Told) -> Operator:
+    """An operator of that robot, by the real clock."""
+    return Operator(robot)
