@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robots.dynamixel.config import BusSpec
-    from robots.imu import Imu, ImuSpec
+    from robots.imu import Imu
     from robots.robot import BaseMotion
     from robots.spec import RobotSpec
 
@@ -241,14 +241,22 @@ class SerialRobot(Robot):
         self._sampled_ns = sampled_ns
 
 
-def serial_robot(spec: RobotSpec, *, port: str, imu: ImuSpec) -> SerialRobot:
-    """Robot on a real serial port; connect() opens it.
+def serial_robot(spec: RobotSpec, *, port: str, imu_port: str) -> SerialRobot:
+    """Robot on two real serial ports, the servos' and the IMU's; connect() opens them.
 
-    Raises RobotSpecError when robot.toml has no bus, ValueError when the IMU cannot be so set.
+    Raises RobotSpecError when robot.toml has no bus or no IMU, or one that cannot be so set.
     """
     from robots.dynamixel.port import Port
 
-    return SerialRobot(spec, line=Port(port, _bus_of(spec).baud), imu=create(imu))
+    bus = _bus_of(spec)
+    if spec.imu_device is None:
+        problem = "robot.toml has no [imu_device]; expected the robot's IMU, as robots/pup has it"
+        raise RobotSpecError(spec.name, problem)
+    try:
+        imu = create(spec.imu_device, imu_port)
+    except ValueError as error:
+        raise RobotSpecError(spec.name, f"[imu_device]: {error}") from None
+    return SerialRobot(spec, line=Port(port, bus.baud), imu=imu)
 
 
 def _bus_of(spec: RobotSpec) -> BusSpec:

@@ -19,6 +19,7 @@ import numpy as np
 from robots.dynamixel.config import BusSpec
 from robots.dynamixel.config import problems as bus_problems
 from robots.errors import RobotSpecError
+from robots.imu.config import ImuSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,6 +148,8 @@ class RobotSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Geometry of the legs, for kinematics and odometry; none where nobody has measured it."""
     bus: BusSpec | None = None
     """Servos on a serial bus that drive the joints; None where something else does."""
+    imu_device: ImuSpec | None = None
+    """The real IMU behind the site, on a serial port of its own; None where there is none."""
     safety: SafetyLimits = SafetyLimits()
     """Numbers of the guards."""
     sim: SimSpec = SimSpec()

@@ -17,6 +17,7 @@ from robosac.exit_codes import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from robots import RobotFolder
+    from robots.imu import ImuSpec
     from sim.emulator.bus import Bus
     from sim.emulator.faults import Fault
     from sim.emulator.mujoco_motion import MujocoJoints
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.1
 _IMU_BAUD = 921_600
+_IMU_RATE_HZ = 200.0
 
 
 class Emulate(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +35,8 @@ class Emulate(msgspec.Struct, frozen=True, kw_only=True):
     """Robot: a name, or a folder with robot.toml and model.xml."""
     baud: int | None = None
     """Speed of the servos, bit/s; robot.toml's unless given."""
-    imu: Literal["vn100", "wt901"] | None = None
-    """Emulate an IMU of this model, too, at 921600 bit/s."""
+    imu: Literal["vn100", "wt901", "none"] | None = None
+    """Emulate an IMU of this model at 921600 bit/s, or none; robot.toml's unless given."""
     fault: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Fault of the servo bus, NAME@SECONDS[,id=3][,for=1][,nth=2][,p=0.1][,amount=5]; may be given
     several times."""
@@ -63,7 +65,7 @@ class Emulate(msgspec.Struct, frozen=True, kw_only=True):
         try:
             with contextlib.ExitStack() as stack:
                 terminal = stack.enter_context(Terminal(bus, link=self.link))
-                self._serve_imu(plant, stack)
+                self._serve_imu(folder, plant, stack)
                 _watch(terminal)
         except KeyboardInterrupt:
             say("the ports are gone")
@@ -87,17 +89,28 @@ class Emulate(msgspec.Struct, frozen=True, kw_only=True):
         wire = WireOptions(baud=baud, usb_latency_ms=self.usb_latency_ms)
         return make_bus(folder, spec, plant=plant, wire=wire, faults=faults, seed=self.seed)
 
-    def _serve_imu(self, plant: MujocoJoints, stack: contextlib.ExitStack) -> None:
+    def _serve_imu(
+        self, folder: RobotFolder, plant: MujocoJoints, stack: contextlib.ExitStack
+    ) -> None:
         """Add the IMU, if one is wanted."""
-        if self.imu is None:
-            return
-        from robots.imu import ImuSpec
         from sim.emulator.imu_terminal import ImuTerminal
         from sim.emulator.robot import make_imu
 
-        spec = ImuSpec(model=self.imu, port="-", baud=_IMU_BAUD, rate_hz=100.0)
+        spec = self._imu_spec(folder)
+        if spec is None:
+            return
         terminal = stack.enter_context(ImuTerminal(make_imu(plant, spec, seed=self.seed)))
-        say(f"imu {terminal.path}  {_IMU_BAUD} bit/s, {self.imu}")
+        say(f"imu {terminal.path}  {spec.baud} bit/s, {spec.model}")
+
+    def _imu_spec(self, folder: RobotFolder) -> ImuSpec | None:
+        """The IMU that is asked for; else the robot's own."""
+        from robots.imu import ImuSpec
+
+        if self.imu is None:
+            return folder.spec.imu_device
+        if self.imu == "none":
+            return None
+        return ImuSpec(model=self.imu, baud=_IMU_BAUD, rate_hz=_IMU_RATE_HZ)
 
 
 def _watch(terminal: Terminal) -> None:

@@ -9,12 +9,13 @@ import msgspec
 
 
 class ImuSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which IMU it is, how it is connected and how it sits in the body."""
+    """Which IMU it is, how it talks and how it sits in the body.
+
+    Its device is not part of the robot and is named when it is opened.
+    """
 
     model: Literal["vn100", "wt901"]
     """VectorNav VN-100, or a WitMotion WT901 or its kin."""
-    port: str
-    """Serial port, such as /dev/ttyUSB0; a name under /dev/serial/by-id survives replugging."""
     baud: int
     """Baud rate that the IMU is set to; the driver never changes it."""
     rate_hz: float
@@ -27,8 +28,6 @@ class ImuSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         """Refuse numbers that no IMU can have; raises ValueError."""
-        if not self.port:
-            raise ValueError("imu port is empty; expected a path such as /dev/ttyUSB0")
         if self.baud <= 0:
             raise ValueError(f"imu baud {self.baud}; expected a positive number")
         if not (math.isfinite(self.rate_hz) and self.rate_hz > 0):

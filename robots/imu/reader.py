@@ -44,9 +44,11 @@ UPRIGHT_TOLERANCE_DEG = 20.0
 class SerialImu(Imu):
     """An IMU that streams over a serial port."""
 
-    def __init__(self, spec: ImuSpec) -> None:
-        """Take the description; nothing is opened."""
+    def __init__(self, spec: ImuSpec, port: str) -> None:
+        """Take the description and the port's path; nothing is opened."""
         self.spec = spec
+        self.path = port
+        """Path of its serial port."""
         self._port: SerialPort | None = None
         self._thread: threading.Thread | None = None
         self._forget()
@@ -75,21 +77,21 @@ class SerialImu(Imu):
     def open(self) -> None:
         """Set the IMU up, check it and wait for its first samples; raises ImuRefusedError."""
         if self._port is not None:
-            raise ImuRefusedError(self.spec.port, "is open already; close it first")
+            raise ImuRefusedError(self.path, "is open already; close it first")
         self._forget()
-        self._port = open_port(self.spec.port, self.spec.baud)
+        self._port = open_port(self.path, self.spec.baud)
         try:
             self._set_up(self._port)
             self._port.reset_input_buffer()
             self._thread = threading.Thread(
-                target=self._read, args=(self._port,), name=f"imu {self.spec.port}", daemon=True
+                target=self._read, args=(self._port,), name=f"imu {self.path}", daemon=True
             )
             self._thread.start()
             self._settled.wait(SETTLE_S + 3 * self._tracker.intervals * self.spec.period_s)
             self._check_start()
         except (OSError, termios.error) as error:
             self.close()
-            raise ImuRefusedError(self.spec.port, f"failed while being set up ({error})") from None
+            raise ImuRefusedError(self.path, f"failed while being set up ({error})") from None
         except BaseException:
             self.close()
             raise
@@ -100,7 +102,7 @@ class SerialImu(Imu):
         Raises ImuLostError.
         """
         if self._lost is not None:
-            raise ImuLostError(self.spec.port, self._lost)
+            raise ImuLostError(self.path, self._lost)
         sample = self._tracker.latest
         if sample is None:
             return None
@@ -161,17 +163,17 @@ class SerialImu(Imu):
     def _check_start(self) -> None:
         """Refuse an IMU that does not deliver what it was asked for."""
         if self._lost is not None:
-            raise ImuRefusedError(self.spec.port, f"lost as soon as it was opened ({self._lost})")
+            raise ImuRefusedError(self.path, f"lost as soon as it was opened ({self._lost})")
         rate, sample = self._tracker.rate_hz(), self._tracker.latest
         if rate is None or sample is None:
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"too few usable samples, expected {self.spec.rate_hz:g} per second; came: "
                 f"{self._found()}; {self._silence_hint()}",
             )
         if not self._settled.is_set():
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"{rate:.1f} usable samples per second, expected {self.spec.rate_hz:g} within "
                 f"{RATE_TOLERANCE:.0%}; came: {self._found()}; correct rate_hz in robot.toml or "
                 "the IMU's own settings",
@@ -179,7 +181,7 @@ class SerialImu(Imu):
         angle = disagreement_deg(sample)
         if angle > UPRIGHT_TOLERANCE_DEG:
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"up by its attitude and up by its accelerometer are {angle:.0f} degrees apart, "
                 f"expected at most {UPRIGHT_TOLERANCE_DEG:g}; let it rest and start again, then "
                 "check its own frame settings",

@@ -35,8 +35,8 @@ RELATIVE_HEADING = "1"
 class VectorNav(SerialImu):
     """A VN-100 that streams time, attitude, angular rate and specific force."""
 
-    def __init__(self, spec: ImuSpec) -> None:
-        """Take the description; raises ValueError if the VN-100 cannot deliver that rate."""
+    def __init__(self, spec: ImuSpec, port: str) -> None:
+        """Take description and port; raises ValueError if the VN-100 cannot deliver that rate."""
         if SAMPLE_HZ % spec.rate_hz:
             raise ValueError(
                 f"imu rate_hz {spec.rate_hz:g}; expected {SAMPLE_HZ} divided by a whole number, "
@@ -47,7 +47,7 @@ class VectorNav(SerialImu):
                 f"imu rate_hz {spec.rate_hz:g} needs {SIZE * 10 * spec.rate_hz:.0f} baud, got "
                 f"{spec.baud}; raise the baud in the IMU and in robot.toml, or lower the rate"
             )
-        super().__init__(spec)
+        super().__init__(spec, port)
 
     def _make_decoder(self) -> VectorNavDecoder:
         return VectorNavDecoder()
@@ -58,10 +58,10 @@ class VectorNav(SerialImu):
         model = dialogue.ask("VNRRG,01")
         if model is None:
             port.close()
-            raise ImuRefusedError(self.spec.port, self._silence())
+            raise ImuRefusedError(self.path, self._silence())
         if not model.startswith("VNRRG,01,VN-100"):
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"is a {model.removeprefix('VNRRG,01,')}, expected a VN-100; correct model in "
                 "robot.toml",
             )
@@ -89,7 +89,7 @@ class VectorNav(SerialImu):
         return f"no answer at {self.spec.baud} baud nor at any other; check cable, supply and port"
 
     def _answers_at(self, baud: int) -> bool:
-        port = open_port(self.spec.port, baud)
+        port = open_port(self.path, baud)
         try:
             return _Dialogue(port).ask("VNRRG,01", tries=1) is not None
         finally:
@@ -101,7 +101,7 @@ class VectorNav(SerialImu):
         fields = answer.split(",")
         if len(fields) < 2:  # noqa: PLR2004 - the mode is the second field
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"register 35 reads {answer!r}, expected four fields; check firmware",
             )
         if fields[1] != RELATIVE_HEADING:
@@ -118,7 +118,7 @@ class VectorNav(SerialImu):
         if got != expected:
             port, divisor, groups, fields = expected
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"register 75 reads {answer}, expected {port},{divisor},{groups:02X},{fields:04X}; "
                 "power the IMU off and on, and check its firmware",
             )
@@ -128,7 +128,7 @@ class VectorNav(SerialImu):
         answer = dialogue.ask(f"VNRRG,{register}")
         if answer is None or not answer.startswith("VNRRG"):
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"reading register {register} gave {answer or 'no answer'}, expected its content; "
                 "power the IMU off and on",
             )
@@ -138,7 +138,7 @@ class VectorNav(SerialImu):
         answer = dialogue.ask(f"VNWRG,{content}")
         if answer is None or not answer.startswith("VNWRG"):
             raise ImuRefusedError(
-                self.spec.port,
+                self.path,
                 f"setting {meaning} (register {content}) gave {answer or 'no answer'}, expected "
                 "VNWRG; power the IMU off and on, and check its firmware",
             )

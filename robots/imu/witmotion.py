@@ -35,8 +35,8 @@ FRAMES = (ACCELERATION, GYRO, QUATERNION)
 class WitMotion(SerialImu):
     """A WT901 that streams acceleration, gyro and quaternion; nothing it says can be asked for."""
 
-    def __init__(self, spec: ImuSpec) -> None:
-        """Take the description; raises ValueError if the WT901 cannot deliver that rate."""
+    def __init__(self, spec: ImuSpec, port: str) -> None:
+        """Take description and port; raises ValueError if the WT901 cannot deliver that rate."""
         if spec.rate_hz not in RATE_CODES:
             raise ValueError(
                 f"imu rate_hz {spec.rate_hz:g}; expected one of "
@@ -48,7 +48,7 @@ class WitMotion(SerialImu):
                 f"imu rate_hz {spec.rate_hz:g} needs {needed:.0f} baud, got {spec.baud}; raise "
                 "the baud in the IMU and in robot.toml, or lower the rate"
             )
-        super().__init__(spec)
+        super().__init__(spec, port)
 
     def _make_decoder(self) -> WitMotionDecoder:
         return WitMotionDecoder(self.spec.rate_hz)

@@ -378,12 +378,18 @@ def test_a_robot_without_legs_or_bus() -> None:
     with robot:
         robot.read()
         assert robot.base_motion() is None
-    imu = ImuSpec(model="vn100", port="-", baud=921_600, rate_hz=100.0)
     bare = msgspec.structs.replace(spec, bus=None)
     with pytest.raises(RobotSpecError, match=r"no \[bus\]"):
         SerialRobot(bare, line=rig.line, imu=rig.imu)
     with pytest.raises(RobotSpecError, match=r"no \[bus\]"):
-        serial_robot(bare, port="-", imu=imu)
+        serial_robot(bare, port="-", imu_port="-")
+    blind = msgspec.structs.replace(rig.robot.spec, imu_device=None)
+    with pytest.raises(RobotSpecError, match=r"no \[imu_device\]"):
+        serial_robot(blind, port="-", imu_port="-")
+    imu = ImuSpec(model="vn100", baud=921_600, rate_hz=300.0)
+    odd = msgspec.structs.replace(rig.robot.spec, imu_device=imu)
+    with pytest.raises(RobotSpecError, match=r"imu_device.*rate_hz 300; expected 800 divided by"):
+        serial_robot(odd, port="-", imu_port="-")
 
 
 def test_it_works_over_real_terminals_and_is_the_only_one_on_its_port() -> None:
@@ -393,13 +399,13 @@ def test_it_works_over_real_terminals_and_is_the_only_one_on_its_port() -> None:
     patient = msgspec.structs.replace(folder.spec.bus, usb_latency_s=0.1, watchdog_s=1.0)
     spec = msgspec.structs.replace(folder.spec, bus=patient)
     plant = SeenJoints(folder)
-    imu = ImuSpec(model="vn100", port="-", baud=921_600, rate_hz=100.0)
+    imu = folder.spec.imu_device
+    assert imu is not None
     bus = make_bus(folder, patient, plant=plant)
     with Terminal(bus) as servos, ImuTerminal(make_imu(plant, imu)) as sensor:
-        imu = msgspec.structs.replace(imu, port=sensor.path)
-        with serial_robot(spec, port=servos.path, imu=imu) as robot:
+        with serial_robot(spec, port=servos.path, imu_port=sensor.path) as robot:
             with pytest.raises(PortBusyError):
-                serial_robot(spec, port=servos.path, imu=imu).connect()
+                serial_robot(spec, port=servos.path, imu_port=sensor.path).connect()
             began_ns = time.monotonic_ns()
             state = tick(robot, 20)
             assert began_ns < state.stamp_ns < time.monotonic_ns()

@@ -32,8 +32,6 @@ def link(tmp_path: Path) -> Path:
 def emulator(link: Path) -> Iterator[subprocess.Popen[str]]:
     """The command in a process of its own, with an IMU and a servo that is silent."""
     options = [
-        "--imu",
-        "vn100",
         "--fault",
         "silence@0,id=5",
         "--fault",
@@ -74,8 +72,8 @@ def test_drivers_find_the_devices(emulator: subprocess.Popen[str], link: Path) -
         pongs = {device: bus.ping(device) for device in (1, 5, 12)}
         assert [device for device, pong in pongs.items() if pong] == [1, 12]
         assert int.from_bytes(bus.read_block(1, 144, 2), "little") == 81
-    spec = ImuSpec(model="vn100", port=found[1], baud=921_600, rate_hz=100.0)
-    with create(spec) as imu:
+    spec = ImuSpec(model="vn100", baud=921_600, rate_hz=200.0)
+    with create(spec, found[1]) as imu:
         assert imu.latest() is not None
     emulator.send_signal(signal.SIGINT)
     assert emulator.wait() == EXIT_INTERRUPTED

@@ -89,7 +89,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> ScriptedPort:
 @pytest.fixture
 def imu() -> Iterator[PlainImu]:
     """An IMU on some port, closed after the test."""
-    plain = PlainImu(ImuSpec(model="vn100", port="/dev/x", baud=921600, rate_hz=RATE_HZ))
+    plain = PlainImu(ImuSpec(model="vn100", baud=921600, rate_hz=RATE_HZ), "/dev/x")
     yield plain
     plain.close()
 

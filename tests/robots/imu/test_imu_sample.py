@@ -34,7 +34,7 @@ def sample(repeats: int = 0) -> ImuSample:
 
 def spec(**changes: Any) -> ImuSpec:  # noqa: ANN401 - fields of many types
     """A VN-100 as robot.toml may have it."""
-    usual = {"model": "vn100", "port": "/dev/ttyUSB0", "baud": 921600, "rate_hz": 200.0}
+    usual = {"model": "vn100", "baud": 921600, "rate_hz": 200.0}
     return msgspec.convert(usual | changes, ImuSpec)
 
 
@@ -77,7 +77,7 @@ def test_errors_name_the_port_and_belong_to_the_robot() -> None:
 @pytest.mark.parametrize(
     ("changes", "got"),
     [
-        ({"port": ""}, "port is empty"),
+        ({"port": "/dev/ttyUSB0"}, "port"),
         ({"baud": 0}, "baud 0"),
         ({"rate_hz": 0.0}, "rate_hz 0"),
         ({"rate_hz": float("nan")}, "rate_hz nan"),
@@ -108,13 +108,14 @@ def test_a_rate_that_the_model_cannot_deliver_is_refused(
 ) -> None:
     """Nothing needs to be plugged in to find that out."""
     with pytest.raises(ValueError, match=advice):
-        create(spec(**changes))
+        create(spec(**changes), "/dev/x")
 
 
 def test_every_model_has_a_driver() -> None:
     """The driver carries the description, readable before it is opened."""
     models = ["vn100", "wt901"]
-    drivers = [create(spec(model=model)) for model in models]
+    drivers = [create(spec(model=model), "/dev/x") for model in models]
+    assert {driver.path for driver in drivers} == {"/dev/x"}
     assert [driver.spec.model for driver in drivers] == models
     assert len({type(driver) for driver in drivers}) == len(models)
 

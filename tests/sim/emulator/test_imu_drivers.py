@@ -43,11 +43,10 @@ def driver(terminal: ImuTerminal, **changes: object) -> SerialImu:
     vectornav = isinstance(terminal.device, VectorNavDevice)
     usual = {
         "model": "vn100" if vectornav else "wt901",
-        "port": terminal.path,
         "baud": terminal.device.baud,
         "rate_hz": 200.0,
     }
-    return create(msgspec.convert(usual | changes, ImuSpec))
+    return create(msgspec.convert(usual | changes, ImuSpec), terminal.path)
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +166,7 @@ def test_a_port_has_one_owner() -> None:
 
 def test_a_port_that_is_not_there_is_refused() -> None:
     """Said without a traceback's worth of words."""
-    imu = create(ImuSpec(model="wt901", port="/dev/nothing", baud=115200, rate_hz=200.0))
+    imu = create(ImuSpec(model="wt901", baud=115200, rate_hz=200.0), "/dev/nothing")
     with pytest.raises(ImuRefusedError, match="/dev/nothing: cannot be opened at 115200 baud"):
         imu.open()
 
@@ -288,10 +287,10 @@ def lost(imu: SerialImu) -> bool:
 def test_an_imu_that_was_unplugged_is_opened_anew(tmp_path: Path) -> None:
     """Only by being closed and opened: nothing comes back by itself."""
     link = tmp_path / "imu"
-    spec = ImuSpec(model="vn100", port=str(link), baud=921600, rate_hz=200.0)
+    spec = ImuSpec(model="vn100", baud=921600, rate_hz=200.0)
     with ImuTerminal(VectorNavDevice(rest)) as terminal:
         link.symlink_to(terminal.path)
-        imu = create(spec)
+        imu = create(spec, str(link))
         imu.open()
     with ImuTerminal(VectorNavDevice(rest)) as terminal:
         link.unlink()

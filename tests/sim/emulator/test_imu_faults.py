@@ -90,8 +90,8 @@ def connected(device: ImuDevice) -> Iterator[Line]:
     """The device on a terminal and its driver, both open."""
     with ImuTerminal(device) as terminal:
         model = "vn100" if isinstance(device, VectorNavDevice) else "wt901"
-        settings = {"port": terminal.path, "baud": device.baud, "rate_hz": 200.0}
-        with create(msgspec.convert({"model": model} | settings, ImuSpec)) as imu:
+        settings = {"baud": device.baud, "rate_hz": 200.0}
+        with create(msgspec.convert({"model": model} | settings, ImuSpec), terminal.path) as imu:
             yield Line(terminal, imu)
 
 
@@ -238,8 +238,8 @@ def test_an_imu_that_is_unplugged_is_lost(kind: type[VectorNavDevice | WitMotion
 STOPPED = """
 import sys, time
 from robots.imu import ImuSpec, create
-spec = ImuSpec(model="vn100", port=sys.argv[1], baud=921600, rate_hz=200.0)
-with create(spec) as imu:
+spec = ImuSpec(model="vn100", baud=921600, rate_hz=200.0)
+with create(spec, sys.argv[1]) as imu:
     def lag_s():
         sample = imu.latest().sample
         return (sample.stamp_ns - sample.device_ns) / 1e9

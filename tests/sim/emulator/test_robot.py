@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -159,9 +158,9 @@ def test_the_imu_feels_the_body_it_sits_in(
     """However it is mounted: body axes come out, of the physics that the servos move."""
     plant = MujocoJoints(pup)
     with Terminal(make_bus(pup, bus_of(pup), plant=plant)):
-        spec = ImuSpec(model=model, port="-", baud=921_600, rate_hz=100, mounting_deg=mounting)  # type: ignore[arg-type]
+        spec = ImuSpec(model=model, baud=921_600, rate_hz=100, mounting_deg=mounting)  # type: ignore[arg-type]
         with ImuTerminal(make_imu(plant, spec, seed=1)) as terminal:
-            with create(msgspec.structs.replace(spec, port=terminal.path)) as imu:
+            with create(spec, terminal.path) as imu:
                 reading = imu.latest()
             truth = plant.felt[0]
     assert reading is not None
