@@ -40,6 +40,11 @@ _POSITIVE_LIMITS = (
     "still_gyro",
     "still_velocity",
     "still_s",
+    "deadman_s",
+    "late_s",
+    "late_stop_s",
+    "late_in_a_row",
+    "late_in_50",
 )
 
 
@@ -110,6 +115,18 @@ class SafetyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Joint speed under which a damped robot counts as still, rad/s."""
     still_s: float = 1.0
     """How long it must be still before damping ends, s."""
+    estop: Literal["off", "damp"] = "off"
+    """Whether an emergency stop takes the torque off at once or damps to the end first."""
+    deadman_s: float = 0.5
+    """Longest time without a sign of life from an operator who attends, s."""
+    late_s: float = 0.01
+    """Lateness from which a tick of the control loop counts as late, s."""
+    late_stop_s: float = 0.1
+    """Lateness of one tick that stops the robot, s."""
+    late_in_a_row: int = 3
+    """Number of late ticks in a row that stops the robot."""
+    late_in_50: int = 5
+    """Number of late ticks among the last 50 that stops the robot."""
 
 
 class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

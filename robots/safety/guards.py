@@ -38,6 +38,28 @@ class Guard(enum.IntFlag):
     OPERATOR_STOP = 256
     DRIVER_ERROR = 512
     """The robot's driver raised an error."""
+    HARDWARE_ERROR = 1024
+    """A servo reports a fault of its own, has restarted, or has let go by itself."""
+    LINK_LOST = 2048
+    """A port has vanished or takes no bytes."""
+    ESTOP = 4096
+    OPERATOR_GONE = 8192
+    """No sign of life from an operator who has to attend."""
+    OVERRUN = 16384
+    """The control loop does not keep its period."""
+    EFFORT = 32768
+    """A joint has given more torque than it bears, for a while or by far."""
+    OVERSPEED = 65536
+    """A joint moves faster than its drive can."""
+    TEMPERATURE = 131072
+    VOLTAGE = 262144
+    """The supply is flat, or has dropped in an instant."""
+    ENCODER_JUMP = 524288
+    """A joint was measured where it cannot have come to."""
+    STUCK = 1048576
+    """A joint does not follow its target, or its reading does not change."""
+    FROZEN_COMMAND = 2097152
+    """The same command over and over while the robot moves."""
 
 
 BLIND = Guard.STATE_NOT_FINITE | Guard.STALE_STATE

@@ -11,8 +11,11 @@ import numpy as np
 
 from robots.errors import NotConnectedError, SafetyStopError
 from robots.robot import JointCommand, Robot, RobotState
+from robots.safety.driver_errors import guard_of
 from robots.safety.guards import BLIND, Guard, Limits, SensorWatch, StillWatch, unusable
-from robots.safety.states import TORQUE_OFF, Event, Machine, State, label
+from robots.safety.orders import Orders
+from robots.safety.states import MOVING, TORQUE_OFF, Event, Machine, State, label
+from robots.safety.tick_watch import TickWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +32,9 @@ _log = logging.getLogger(__name__)
 _REST_PERIOD_NS = 20_000_000
 """Control period while rest() drives the robot by itself."""
 
+_DISARM_PERIOD_NS = 500_000_000
+"""How often the torque is taken off again while there should be none."""
+
 
 class SafeRobot(Robot):
     """Wraps any Robot with guards and a state machine; the interface stays the same.
@@ -41,12 +47,20 @@ class SafeRobot(Robot):
     What a guard did is reported by take_guards() for the transition it belongs to, and counted in
     `interventions` by name: a limit or a refusal once per command, any other guard once each time
     it begins to hold, damp or stop the robot.
+
+    stop(), estop(), release_estop() and alive() may be called from any thread or signal handler;
+    the next read() or write() acts on them.
     """
 
-    def __init__(self, robot: Robot) -> None:
-        """Wrap a robot; limits come from its spec."""
+    def __init__(self, robot: Robot, *, attended: bool = False) -> None:
+        """Wrap a robot; limits come from its spec.
+
+        An attended one moves only as long as alive() is called at least every deadman_s.
+        """
         spec = robot.spec
         self._robot = robot
+        self._orders, self._attended = Orders(), attended
+        self._ticks, self._overrun = TickWatch(spec.safety), ""
         self._limits = Limits(spec)
         self._sensors, self._still = SensorWatch(spec), StillWatch(spec)
         self._stance = self._limits.inside(spec.column("stance"))
@@ -55,7 +69,8 @@ class SafeRobot(Robot):
         self._machine = Machine()
         self.interventions: Counter[str] = Counter()
         self._seen = Guard.NONE
-        self._connected = self._stop_asked = False
+        self._connected = self._damped_estop = False
+        self._disarmed_ns: int | None = None
         self._reading: RobotState | None = None
         self._sent: JointCommand | None = None
         self._sent_ns = 0
@@ -85,8 +100,7 @@ class SafeRobot(Robot):
     @property
     def why(self) -> str:
         """The first cause in words."""
-        causes = self._machine.causes
-        return label(causes[0]) if causes else "a robot that is not at rest yet"
+        return self._machine.why or "a robot that is not at rest yet"
 
     def connect(self) -> None:
         """Connect the robot; it stays in STANDBY."""
@@ -99,7 +113,7 @@ class SafeRobot(Robot):
         Raises SafetyStopError when a latched cause has not been cleared, the robot is still being
         damped, or the reading is not fresh, finite, upright and within mechanical limits.
         """
-        if self.state not in (State.STANDBY, State.DAMP, State.FAULT):
+        if self.state in MOVING:
             _log.info("safety: enable ignored in %s", self.state.value)
             return
         reading = self.read()
@@ -112,28 +126,55 @@ class SafeRobot(Robot):
         self._go(Event.ENABLE)
 
     def stop(self) -> None:
-        """Sit down in a controlled way, then take the torque off.
+        """Sit down in a controlled way, then take the torque off."""
+        self._orders.stop()
 
-        May be called from any thread or signal handler; the next read() or write() acts on it.
+    def estop(self) -> None:
+        """Emergency stop: torque off at once, or damped first, as robot.toml says; it latches.
+
+        It is no substitute for a switch that cuts the power.
         """
-        self._stop_asked = True
+        self._orders.estop()
+
+    def release_estop(self) -> None:
+        """Say that the emergency stop is no longer pressed; clear() is allowed then."""
+        self._orders.release_estop()
+
+    def alive(self) -> None:
+        """Give a sign of life of the operator who attends this robot."""
+        self._orders.alive_ns = self._robot.now()
+
+    def tick_late(self, late_s: float) -> None:
+        """Say, once for every tick of the control loop, how late it began, s; 0.0 when on time.
+
+        A loop that does not keep its period sits the robot down, or damps it when it cannot be
+        trusted to sit.
+        """
+        wrong = self._ticks.add(late_s)
+        if wrong and self.state in MOVING:
+            self._overrun = wrong
 
     def clear(self) -> None:
         """Forget the causes of a stop, as a local operator does once the torque is off.
 
-        Never starts motion; enable() judges a fresh reading before it does.
+        After an emergency stop only when it has been released.  Never starts motion; enable()
+        judges a fresh reading before it does.
         """
-        if self.state not in TORQUE_OFF:
-            _log.info("safety: clear ignored in %s", self.state.value)
+        self._take_orders()
+        held = self.state is State.ESTOP and self._orders.estop_held
+        if held or not self._limp:
+            reason = "release the emergency stop first" if held else "the torque is still on"
+            _log.info("safety: clear ignored in %s: %s", self.state.value, reason)
             return
         self._forget()
-        self._go(Event.CLEAR)
+        self._go(Event.RESET if self.state is State.ESTOP else Event.CLEAR)
 
     def read(self) -> RobotState:
         """Read the sensors and let the state guards judge them."""
         with self._latching_errors():
+            self._take_orders()
             reading = self._robot.read()
-            self._take_stop()
+            self._take_orders()
             self._judge(reading)
             self._reading = reading
         return reading
@@ -141,14 +182,14 @@ class SafeRobot(Robot):
     def write(self, command: JointCommand) -> JointCommand:
         """Apply what the present state allows and return it.
 
-        ACTIVE: the command, limited.  RAMP, HOLD, SIT, DAMP: their own targets.  STANDBY, FAULT:
-        no torque.
+        ACTIVE: the command, limited.  RAMP, HOLD, SIT, DAMP: their own targets.  STANDBY, FAULT,
+        ESTOP: no torque.
         """
         if not self._connected:
             raise NotConnectedError(self.spec.name)
         with self._latching_errors():
-            self._take_stop()
-            if self._reading is not None and self.state not in TORQUE_OFF:
+            self._take_orders()
+            if self._reading is not None and not self._limp:
                 self._judge(self._reading)
             if self.active:
                 self._judge_command(command)
@@ -156,7 +197,7 @@ class SafeRobot(Robot):
             if allowed is not None:
                 self._sent, self._sent_ns = _sealed(allowed), self._robot.now()
                 return self._robot.write(self._sent)
-            self._robot.disarm(self.state.value)
+            self._stay_limp()
         return _no_torque(self._measured())
 
     def wait_until(self, deadline_ns: int) -> None:
@@ -173,6 +214,7 @@ class SafeRobot(Robot):
 
         A latched cause stays latched.
         """
+        self._damped_estop = False
         try:
             with self._latching_errors():
                 self._robot.disarm(reason)
@@ -185,7 +227,7 @@ class SafeRobot(Robot):
         """Sit down, or damp to the end, whatever is under way, and take the torque off."""
         self._go(Event.STOP)
         stance = JointCommand.towards(self._stance, self.spec)
-        while self.state not in TORQUE_OFF:
+        while not self._limp:
             started_ns = self.now()
             self.write(stance)
             self.wait_until(started_ns + _REST_PERIOD_NS)
@@ -207,8 +249,12 @@ class SafeRobot(Robot):
         return self._robot.base_motion()
 
     def place(self, rng: np.random.Generator) -> bool:
-        """Let a simulator put the robot back on its feet, which counts as the operator's clear."""
-        placed = self._robot.place(rng)
+        """Let a simulator put the robot back on its feet, which counts as the operator's clear.
+
+        Not of an emergency stop: False then.
+        """
+        self._take_orders()
+        placed = self.state is not State.ESTOP and self._robot.place(rng)
         if placed:
             self._forget()
             self._go(Event.PLACE)
@@ -222,6 +268,8 @@ class SafeRobot(Robot):
     def _unfit(self, reading: RobotState) -> Guard:
         """What speaks against enabling now, without the patience that motion gets."""
         unfit = self._sensor_doubt
+        if self._operator_gone():
+            unfit |= Guard.OPERATOR_GONE
         if not self._sensors.upright(reading):
             unfit |= Guard.TILT
         if not np.array_equal(self._limits.possible(reading.position), reading.position):
@@ -237,9 +285,21 @@ class SafeRobot(Robot):
         self._dangers, self._sensor_doubt = danger, doubt
         for guard in danger:
             self._machine.danger(guard, now_ns)
+        self._judge_ticks(reading)
         self._weigh()
-        if self.state is State.DAMP:
+        if not self._limp and self.state not in MOVING:
             self._end_damping(reading, blind=bool(danger & BLIND))
+
+    def _judge_ticks(self, reading: RobotState) -> None:
+        """Stop a robot whose control loop does not keep its period."""
+        words, self._overrun = self._overrun, ""
+        if not words or self.state not in MOVING:
+            return
+        if self._sensors.upright(reading) and not self._dangers | self._sensor_doubt:
+            self._sit(Guard.OVERRUN, words)
+        else:
+            self._mark(Guard.OVERRUN)
+            self._machine.danger(Guard.OVERRUN, self._robot.now(), words)
 
     def _judge_command(self, command: JointCommand) -> None:
         """Refuse what cannot be limited."""
@@ -265,6 +325,7 @@ class SafeRobot(Robot):
             self._still.forget()
         still = not blind and self._still.fired(reading, now_ns)
         if still or now_ns - self._machine.since_ns >= self.spec.safety.damp_s * 1e9:
+            self._damped_estop = False
             self._go(Event.DAMPED_LATCHED if self._machine.latched else Event.DAMPED)
 
     def _allowed(self, command: JointCommand) -> JointCommand | None:
@@ -279,9 +340,16 @@ class SafeRobot(Robot):
             return self._scripted(self._stance)
         if self.state is State.SIT:
             return self._scripted(self._crouch)
-        if self.state is State.DAMP:
-            return JointCommand.damping(self._last().position, self.spec)
-        return None
+        if self._limp:
+            return None
+        return JointCommand.damping(self._last().position, self.spec)
+
+    def _stay_limp(self) -> None:
+        """Take the torque off when it should have gone, and again every now and then."""
+        now_ns = self._robot.now()
+        if self._disarmed_ns is None or now_ns - self._disarmed_ns >= _DISARM_PERIOD_NS:
+            self._robot.disarm(self.state.words)
+            self._disarmed_ns = now_ns
 
     def _scripted(self, goal: FloatArray) -> JointCommand:
         """One bounded step from the last target towards the goal; arrival is an event."""
@@ -309,12 +377,38 @@ class SafeRobot(Robot):
             return self._stance.copy()
         return self._reading.position.copy()
 
-    def _take_stop(self) -> None:
-        """Act on a stop that was asked for since the last tick."""
-        if self._stop_asked:
-            self._stop_asked = False
-            if self._go(Event.STOP, Guard.OPERATOR_STOP):
-                self._mark(Guard.OPERATOR_STOP)
+    @property
+    def _limp(self) -> bool:
+        """Whether the present state leaves the joints without any torque."""
+        return self.state in TORQUE_OFF and not self._damped_estop
+
+    def _take_orders(self) -> None:
+        """Act on what the operator has asked for since the last time."""
+        if self._orders.take_estop():
+            self._emergency_stop()
+        if self._orders.take_stop():
+            self._sit(Guard.OPERATOR_STOP)
+        if self.state in MOVING and self._operator_gone():
+            self._sit(Guard.OPERATOR_GONE, f"no sign of life for {self.spec.safety.deadman_s} s")
+
+    def _emergency_stop(self) -> None:
+        carried = not self._limp
+        if not self._go(Event.ESTOP, Guard.ESTOP):
+            return
+        self._mark(Guard.ESTOP)
+        self._machine.latched = True
+        self._damped_estop = carried and self.spec.safety.estop == "damp"
+        if not self._damped_estop:
+            self._stay_limp()
+
+    def _operator_gone(self) -> bool:
+        patience_s = self.spec.safety.deadman_s
+        return self._attended and self._orders.gone(self._robot.now(), patience_s)
+
+    def _sit(self, guard: Guard, words: str = "") -> None:
+        """Sit down for a reason, which counts if it makes the robot do so."""
+        if self._go(Event.STOP, guard, words):
+            self._mark(guard)
 
     def _mark(self, guards: Guard, *, known: Guard = Guard.NONE) -> None:
         """Report guards for this transition, and count those that were not known before."""
@@ -322,10 +416,11 @@ class SafeRobot(Robot):
         for guard in guards & ~known:
             self.interventions[label(guard)] += 1
 
-    def _go(self, event: Event, because: Guard = Guard.NONE) -> bool:
-        changed = self._machine.go(event, self._robot.now(), because)
+    def _go(self, event: Event, because: Guard = Guard.NONE, words: str = "") -> bool:
+        changed = self._machine.go(event, self._robot.now(), because, words)
         if changed:
             self._still.forget()
+            self._disarmed_ns = None
         return changed
 
     def _forget(self) -> None:
@@ -334,6 +429,8 @@ class SafeRobot(Robot):
         self._sensor_doubt = self._command_doubt = Guard.NONE
         self._sent = None
         self._refused = 0
+        self._ticks.forget()
+        self._overrun = ""
 
     def _try_to_rest(self) -> None:
         try:
@@ -349,10 +446,11 @@ class SafeRobot(Robot):
         """
         try:
             yield
-        except Exception:
+        except Exception as error:
             if self.state is not State.STANDBY:
-                self._mark(Guard.DRIVER_ERROR)
-                self._machine.danger(Guard.DRIVER_ERROR, self._robot.now())
+                guard = guard_of(error)
+                self._mark(guard)
+                self._machine.danger(guard, self._robot.now(), str(error))
             raise
 
 

@@ -128,10 +128,12 @@ class ScriptedRobot(Robot):
 class Bench:
     """A SafeRobot on a scripted robot, driven as the control loop drives it."""
 
-    def __init__(self, spec: RobotSpec = SPEC, period_ns: int = PERIOD_NS) -> None:
+    def __init__(
+        self, spec: RobotSpec = SPEC, period_ns: int = PERIOD_NS, *, attended: bool = False
+    ) -> None:
         """Connect; the state is STANDBY."""
         self.robot = ScriptedRobot(spec)
-        self.safe = SafeRobot(self.robot)
+        self.safe = SafeRobot(self.robot, attended=attended)
         self.period_ns = period_ns
         self.stance = spec.column("stance")
         self.crouch = np.array([0.5, -2.45], np.float32)
@@ -194,6 +196,8 @@ class Bench:
             self.fire(Event.DANGER)
             self.say()
             self.read()
+        elif wanted is State.ESTOP:
+            self.fire(Event.ESTOP)
         elif wanted is not State.STANDBY:
             self.safe.enable()
             if wanted is State.DAMP and not latched:
@@ -224,6 +228,8 @@ class Bench:
             Event.DAMPED: self._lie_still,
             Event.DAMPED_LATCHED: self._lie_still,
             Event.CLEAR: self.safe.clear,
+            Event.ESTOP: self._press,
+            Event.RESET: self._release_and_clear,
             Event.DISARM: lambda: self.safe.disarm("test"),
             Event.DISARM_LATCHED: lambda: self.safe.disarm("test"),
             Event.PLACE: self._place,
@@ -236,6 +242,14 @@ class Bench:
     def _stop(self) -> None:
         self.safe.stop()
         self.safe.read()
+
+    def _press(self) -> None:
+        self.safe.estop()
+        self.safe.read()
+
+    def _release_and_clear(self) -> None:
+        self.safe.release_estop()
+        self.safe.clear()
 
     def _sense(self, **sensors: object) -> None:
         self.say(**sensors)

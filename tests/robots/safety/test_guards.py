@@ -330,7 +330,20 @@ def test_guards_are_one_bit_each_and_fit_a_transition() -> None:
         "STALE_STATE": 128,
         "OPERATOR_STOP": 256,
         "DRIVER_ERROR": 512,
+        "HARDWARE_ERROR": 1024,
+        "LINK_LOST": 2048,
+        "ESTOP": 4096,
+        "OPERATOR_GONE": 8192,
+        "OVERRUN": 16384,
+        "EFFORT": 32768,
+        "OVERSPEED": 65536,
+        "TEMPERATURE": 131072,
+        "VOLTAGE": 262144,
+        "ENCODER_JUMP": 524288,
+        "STUCK": 1048576,
+        "FROZEN_COMMAND": 2097152,
     }
+    assert sum(Guard) < 2**24
 
 
 def test_labels_name_every_guard_of_a_mask() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from robots import Guard, NotConnectedError, SafeRobot, SafetyStopError, State
+from robots.errors import HardwareFaultError, NoReplyError, PortLostError, WriteBlockedError
+from robots.imu import ImuLostError
 from robots.safety import Event
 from robots.safety.states import MOVING
 
@@ -49,6 +51,34 @@ def test_an_error_of_the_driver_damps_and_latches_and_is_raised(
     np.testing.assert_array_equal(bench.last.kp, 0)
     with pytest.raises(SafetyStopError):
         bench.safe.enable()
+
+
+TYPED = [
+    (HardwareFaultError("servo 3 (FR_calf_joint): overload"), Guard.HARDWARE_ERROR),
+    (PortLostError("/dev/ttyUSB0", "hang-up"), Guard.LINK_LOST),
+    (WriteBlockedError("/dev/ttyUSB0", written=3, size=9, timeout_s=0.02), Guard.LINK_LOST),
+    (ImuLostError("/dev/ttyUSB1", "hang-up"), Guard.LINK_LOST),
+    (NoReplyError(3, "a ping"), Guard.DRIVER_ERROR),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "guard"), TYPED, ids=[type(error).__name__ for error, _ in TYPED]
+)
+def test_the_type_of_an_error_decides_the_guard_and_its_message_is_the_reason(
+    bench: Bench, error: Exception, guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that the log names servo and bits, and the reason outlives later causes."""
+    bench.to(State.ACTIVE)
+    bench.robot.fails["read"] = error
+    with caplog.at_level(logging.INFO), pytest.raises(type(error)):
+        bench.read()
+    assert bench.safe.causes == (guard,)
+    assert str(error) in caplog.text
+    bench.robot.fails.clear()
+    bench.fire(Event.DANGER)
+    assert str(error) in bench.safe.why
+    bench.ticks_until(State.FAULT)
 
 
 def test_a_command_that_breaks_the_judge_does_not_leave_the_robot_moving(bench: Bench) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.robots.safety.conftest import Bench
 
 OPERATOR_AND_SENSORS = (
-    *(Event.ENABLE, Event.STOP, Event.CLEAR, Event.DISARM, Event.PLACE),
+    *(Event.ENABLE, Event.STOP, Event.ESTOP, Event.CLEAR, Event.DISARM, Event.PLACE),
     *(Event.DOUBT, Event.RECOVERED, Event.GIVE_UP, Event.DANGER),
 )
 """Events that can be made to happen in any state."""
@@ -63,12 +63,16 @@ def test_the_table_is_all_there_is(state: State, event: Event) -> None:
 
 
 def test_only_the_operator_or_a_simulator_leads_from_no_torque_to_motion() -> None:
-    """Out of STANDBY there is ENABLE; out of FAULT nothing but STANDBY."""
+    """Out of STANDBY there is ENABLE; out of FAULT and ESTOP nothing but STANDBY."""
     leaving = {(state, event): to for (state, event), to in TABLE.items() if state in TORQUE_OFF}
     assert {row: to for row, to in leaving.items() if to in MOVING} == {
         (State.STANDBY, Event.ENABLE): State.RAMP
     }
-    assert {to for (state, _), to in leaving.items() if state is State.FAULT} == {State.STANDBY}
+    latched = {
+        state: {to for (of, _), to in leaving.items() if of is state} for state in TORQUE_OFF
+    }
+    assert latched[State.FAULT] == {State.STANDBY, State.ESTOP}
+    assert latched[State.ESTOP] == {State.STANDBY}
 
 
 def test_damping_never_turns_into_motion() -> None:
@@ -77,9 +81,10 @@ def test_damping_never_turns_into_motion() -> None:
 
 
 def test_a_process_that_starts_moves_nothing(bench: Bench) -> None:
-    """Connecting, reading and writing are not enough; the torque is taken off again and again."""
-    bench.robot.limp = False
-    for _ in range(3):
+    """Connecting, reading and writing are not enough; the torque is taken off every 0.5 s."""
+    for tick in range(51):
+        if tick % 25 == 0:
+            bench.robot.limp = False
         applied = bench.tick()
         assert bench.robot.limp
         np.testing.assert_array_equal(applied.kp, 0)
@@ -273,3 +278,21 @@ def test_causes_of_the_last_stop_are_gone_after_enable(bench: Bench) -> None:
     bench.safe.enable()
     assert bench.state.value == "ramp"
     assert not bench.safe.causes
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_state_has_an_operators_word(state: State) -> None:
+    """No two the same."""
+    assert [other for other in State if other.words == state.words] == [state]
+
+
+def test_why_says_more_than_the_name_of_the_first_cause(bench: Bench) -> None:
+    """What was known when it began, until it is cleared."""
+    bench.to(State.ACTIVE)
+    bench.safe.tick_late(0.25)
+    bench.tick()
+    bench.fire(Event.DANGER)
+    assert bench.safe.why == "overrun: a tick began 250 ms late"
+    bench.ticks_until(State.FAULT)
+    bench.safe.clear()
+    assert "overrun" not in bench.safe.why
