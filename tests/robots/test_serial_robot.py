@@ -316,7 +316,7 @@ def test_a_lost_imu_is_latched_and_the_next_tick_takes_the_torque_off() -> None:
     rig.imu.lost = True
     with pytest.raises(ImuLostError):
         tick(safe)
-    assert robots.Guard.DRIVER_ERROR in safe.causes
+    assert robots.Guard.LINK_LOST in safe.causes
     safe.write(stance(safe.spec))
     assert rig.torques() == OFF
 
@@ -331,7 +331,7 @@ def test_a_lost_port_is_latched_and_the_end_says_that_torque_may_be_on() -> None
     rig.line.lost = True
     with pytest.raises(PortLostError):
         tick(safe)
-    assert robots.Guard.DRIVER_ERROR in safe.causes
+    assert robots.Guard.LINK_LOST in safe.causes
     refused = rig.line.refused
     with pytest.raises(ServoEnableError, match=r"did not confirm .*; cut their power"):
         safe.write(stance(safe.spec))
