@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 FRESH_S = 1.0
 """For how long an edge counts; who asks later must ask again."""
+_REPEAT_S = 1.0
+"""The same words are logged once in this time, as while a key is held."""
 _UNDER_WAY = MOVING | {State.DAMP}
 """States in which nothing may be begun."""
 
@@ -77,6 +79,7 @@ class Operator:
         self._changed = threading.Condition()  # reentrant, so that signal handlers may come in
         self._edges: dict[Request, float] = {}
         self._quitting = self._stopped = False
+        self._said: tuple[str, float] = ("", 0.0)
 
     def go(self, source: str = "program") -> None:
         """Ask for motion; an edge."""
@@ -89,7 +92,7 @@ class Operator:
     def quit(self, source: str = "program") -> None:
         """Stop if anything moves, and ask for the end."""
         self._robot.stop()
-        _log.info("operator: quit (%s)", source)
+        self._say(f"quit ({source})")
         with self._changed:
             self._cancel("quit")
             self._quitting = True
@@ -98,21 +101,21 @@ class Operator:
     def stop(self, source: str = "program") -> None:
         """Let the robot sit down now; a go that nobody has taken yet is off."""
         self._robot.stop()
-        _log.info("operator: stop (%s)", source)
+        self._say(f"stop ({source})")
         with self._changed:
             self._cancel("stop")
 
     def estop(self, source: str = "program") -> None:
         """Stop in an emergency; only release() and then clear() lead out of it."""
         self._robot.estop()
-        _log.warning("operator: EMERGENCY STOP (%s)", source)
+        self._say(f"EMERGENCY STOP ({source})", level=logging.WARNING)
         with self._changed:
             self._cancel("emergency stop")
 
     def release(self, source: str = "program") -> None:
         """Release the emergency stop, which by itself changes nothing."""
         self._robot.release_estop()
-        _log.info("operator: emergency stop released (%s)", source)
+        self._say(f"emergency stop released ({source})")
 
     def alive(self) -> None:
         """Hold the dead-man; to be repeated every 100 ms for as long as it is held."""
@@ -159,12 +162,20 @@ class Operator:
         """Keep an edge, unless it comes while something is under way."""
         state = self._robot.state
         if state in _UNDER_WAY:
-            _log.info("operator: %s ignored in %s (%s)", request.value, state.value, source)
+            self._say(f"{request.value} ignored in {state.value} ({source})")
             return
-        _log.info("operator: %s (%s)", request.value, source)
+        self._say(f"{request.value} ({source})")
         with self._changed:
             self._edges[request] = self._clock()
             self._changed.notify_all()
+
+    def _say(self, words: str, *, level: int = logging.INFO) -> None:
+        """Log what was asked for; once, if it is asked for again and again."""
+        now = self._clock()
+        last, since = self._said
+        if words != last or now - since >= _REPEAT_S:
+            self._said = (words, now)
+            _log.log(level, "operator: %s", words)
 
     def _cancel(self, because: str) -> None:
         """Drop a go that is not taken, and remember that there was a stop after it."""

@@ -200,3 +200,17 @@ def test_a_signal_may_come_in_the_middle_of_waiting(operator: Operator, robot: T
         alarm.join()
         signal.signal(signal.SIGUSR1, usual)
     assert robot.calls == ["stop"]
+
+
+def test_who_asks_again_and_again_is_logged_once_a_second(
+    robot: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A held key reaches the robot every time, and the log once in a while."""
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    operator = Operator(robot, clock=clock)
+    for _ in range(30):
+        operator.estop("keyboard")
+        clock.now += 0.1
+    assert robot.count("estop") == 30
+    assert len(caplog.messages) == 3
