@@ -51,6 +51,7 @@ _JUMP_SHARE = 1.5  # of the velocity limit, beyond which a change of position is
 _JUMP_COUNTS = 20  # that a position may change by noise
 _STOP_ROUNDS = 2
 _SAMPLE_ROUNDS = 3
+_SILENT_READS = 3  # in a row without a usable answer, after which a servo is named in the log
 
 
 @dataclass
@@ -145,6 +146,7 @@ class Chain:
         self._ids = spec.ids
         self._setup: Setup | None = None
         self._spare = 0
+        self._missed = [0] * len(spec.servos)
         self._slow_due_ns = 0
         self._slow_next = 0
         self._counts: IntArray = np.zeros(len(spec.servos), dtype=np.int64)
@@ -180,6 +182,9 @@ class Chain:
         self._setup = set_up(self.bus, self.spec, self._limits)
         per_s = np.array(self._setup.velocity_limits) * RAD_PER_S_PER_COUNT / RAD_PER_COUNT
         self._counts_per_s = _JUMP_SHARE * per_s
+        for _ in range(_SAMPLE_ROUNDS):  # fast reads that do not work cost two before plain ones do
+            if self.read().stamp_ns.all():
+                break
         return self._setup.repaired
 
     def enable(self) -> None:
@@ -293,9 +298,23 @@ class Chain:
             # Replies that are on their way now have another length than those to the next read.
             self._spare ^= 1
         self._take(found, now_ns)
+        self._name_silent(found)
         if now_ns >= self._slow_due_ns:
             self._read_slow(now_ns)
         return self.state
+
+    def _name_silent(self, found: Sequence[Status | None]) -> None:
+        """Say once of every outage which servos it is, so that an old sample has a name."""
+        silent = []
+        for index, status in enumerate(found):
+            usable = status is not None and not status.number
+            self._missed[index] = 0 if usable else self._missed[index] + 1
+            if self._missed[index] == _SILENT_READS:
+                servo = self.spec.servos[index]
+                number = f", error number {status.number}" if status is not None else ""
+                silent.append(f"{servo.joint} (servo {servo.id}{number})")
+        if silent:
+            _log.warning("no usable answer %d times in a row: %s", _SILENT_READS, ", ".join(silent))
 
     def _take(self, found: Sequence[Status | None], now_ns: int) -> None:
         """Put what servos have answered into the state."""

@@ -70,6 +70,23 @@ def driven(*faults: str) -> SerialRig:
     return rig
 
 
+def test_servos_without_fast_reads_are_known_before_the_first_reading() -> None:
+    """Else the first reading would be no numbers, and a guard would latch it."""
+    rig = serial_rig("no-fast-read@0")
+    with rig.robot as robot:
+        assert robot.read().is_finite()
+
+
+def test_a_silent_servo_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An age says how old the oldest sample is, and not whose."""
+    rig = driven("drop@3.0,id=3")
+    tick(rig.robot, 20)
+    named = [text for text in caplog.messages if "no usable answer" in text]
+    assert len(named) == 1
+    assert "FR_calf_joint (servo 3)" in named[0]
+    rig.robot.close()
+
+
 def test_connecting_reading_and_waiting_leave_the_torque_off(rig: SerialRig) -> None:
     """Only a command switches it on."""
     rig.robot.read()
