@@ -79,7 +79,7 @@ def test_servos_without_fast_reads_are_known_before_the_first_reading() -> None:
 
 def test_a_silent_servo_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     """An age says how old the oldest sample is, and not whose."""
-    rig = driven("drop@3.0,id=3")
+    rig = driven("drop@3.0,id=3,for=0.4")
     tick(rig.robot, 20)
     named = [text for text in caplog.messages if "no usable answer" in text]
     assert len(named) == 1
