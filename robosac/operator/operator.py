@@ -122,6 +122,11 @@ class Operator:
         self._robot.alive()
 
     @property
+    def state(self) -> State:
+        """State of the robot."""
+        return self._robot.state
+
+    @property
     def quitting(self) -> bool:
         """Whether the end was asked for."""
         return self._quitting
