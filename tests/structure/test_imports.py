@@ -24,6 +24,7 @@ NEVER = {
     "robosac.learner": ("robots", "sim", "mujoco"),
     "robosac.runner": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.operator": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
+    "robosac.flight_log": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.fleet": ("robots", "sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.wire": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.replay": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
@@ -34,14 +35,14 @@ NEVER = {
 
 HEAVY = ("torch", "mujoco", "dm_control", "gymnasium", "onnxruntime", "ray", "tensorboard", "rich")
 LIGHT = (
-    *("robosac.__main__", "robosac.cli", "robosac.operator", "robosac.replay", "robosac.runner"),
-    *("robosac.wire", "robots"),
+    *("robosac.__main__", "robosac.cli", "robosac.flight_log", "robosac.operator"),
+    *("robosac.replay", "robosac.runner", "robosac.wire", "robots"),
 )
 """Modules that import heavy libraries inside functions only."""
 
 ON_THE_ROBOT = (
-    *("robots", "robosac.env", "robosac.operator", "robosac.runner", "robosac.tasks"),
-    "robosac.wire",
+    *("robots", "robosac.env", "robosac.flight_log", "robosac.operator", "robosac.runner"),
+    *("robosac.tasks", "robosac.wire"),
 )
 NOT_ON_THE_ROBOT = (
     *("torch", "mujoco", "dm_control", "onnx", "onnxscript", "safetensors", "tensorboard"),
