@@ -11,7 +11,7 @@ from robosac.lateness import Lateness
 from robosac.tasks.motion import planar_velocity
 from robosac.tasks.observation import Observer
 from robosac.tasks.task import Tick
-from robots import Guard, JointCommand, SafeRobot, SafetyStopError, State
+from robots import Guard, JointCommand, RobotError, SafeRobot, SafetyStopError, State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-_BLAMELESS = Guard.OPERATOR_STOP | Guard.STALE_STATE | Guard.STATE_NOT_FINITE | Guard.DRIVER_ERROR
-"""What ends an episode without the policy having brought it about."""
+_BLAMED = Guard.TILT | Guard.COMMAND_NOT_FINITE | Guard.COMMAND_SHAPE
+"""What the policy has brought about; any other stop cuts an episode short without blame."""
 
 
 class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
@@ -86,16 +86,25 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         """Command the joints for one control period.
 
         Terminated when the robot has fallen or the policy was stopped for what it asked;
-        truncated at the time limit and when operator, sensors or driver ended the episode.
+        truncated at the time limit and when operator, sensors or driver ended the episode.  An
+        error of the driver ends it, too; the wrapper has latched it, and it is raised only where
+        it has not.
         """
         before = self._tick
         if before is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
-        applied = self.robot.write(JointCommand.towards(self._target(action), self.robot.spec))
-        self.lateness.act.add(self.robot.now() - self._looked_ns)
-        self._wait()
-        executed = np.clip((applied.position - self._stance) / self._scale, -1, 1)
-        tick = self._tick = self._look(executed, before)
+        executed = before.action
+        try:
+            applied = self.robot.write(JointCommand.towards(self._target(action), self.robot.spec))
+            executed = np.clip((applied.position - self._stance) / self._scale, -1, 1)
+            self.lateness.act.add(self.robot.now() - self._looked_ns)
+            self._wait()
+            tick = self._look(executed, before)
+        except RobotError:
+            if self.robot.active:
+                raise
+            tick = self._blind(executed, before)
+        self._tick = tick
         self._steps += 1
         rewards = self.task.rewards(before, tick)
         terminated = self._fallen(tick)
@@ -129,24 +138,29 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
             raise SafetyStopError(self.robot.state.value, self.robot.why)
 
     def _stand(self) -> None:
-        """Tick until the ramp to the stance is over, one way or the other."""
+        """Tick until the ramp to the stance is over, one way or the other.
+
+        The grid begins after the first command: with it a real robot switches its torque on.
+        """
         stance = JointCommand.towards(self._stance, self.robot.spec)
-        self._deadline_ns = self.robot.now()
+        self._deadline_ns = 0
         while self.robot.state is State.RAMP:
             self.robot.write(stance)
+            self._deadline_ns = self._deadline_ns or self.robot.now()
             self._wait()
             self.robot.read()
+        self._deadline_ns = self._deadline_ns or self.robot.now()
 
     def _target(self, action: FloatArray) -> FloatArray:
-        """Joint targets (J,), rad; another shape goes on as it is, to be refused and counted."""
-        if np.shape(action) != self._stance.shape:
+        """Joint targets (J,), rad; what cannot be scaled goes on as it is, to be refused."""
+        if np.shape(action) != self._stance.shape or not np.isfinite(action).all():
             return action
         return self._stance + self._scale * np.clip(action, -1, 1)
 
     def _fallen(self, tick: Tick) -> bool:
         """Whether the episode ends here for good, by what the policy did."""
         stopped = not self.robot.active and bool(self.robot.causes)
-        return self.task.fallen(tick) or (stopped and self.robot.causes[0] not in _BLAMELESS)
+        return self.task.fallen(tick) or (stopped and self.robot.causes[0] in _BLAMED)
 
     def _wait(self) -> None:
         """Wait for the next tick of the grid; periods already over are skipped and counted."""
@@ -156,6 +170,7 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
             skipped = -(-late_ns // self._period_ns)
             self.overruns += skipped
             self._deadline_ns += skipped * self._period_ns
+        self.robot.tick_late(max(late_ns, 0) / 1e9)
         self.robot.wait_until(self._deadline_ns)
         self.lateness.wake.add(self.robot.now() - due_ns)
 
@@ -174,6 +189,12 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         return Tick(
             state=state, motion=motion, action=action, dt_s=(self._looked_ns - looked_ns) / 1e9
         )
+
+    def _blind(self, action: FloatArray, before: Tick) -> Tick:
+        """What is left to say of a step during which the driver failed: the reading before it."""
+        looked_ns, self._looked_ns = self._looked_ns, self.robot.now()
+        dt_s = (self._looked_ns - looked_ns) / 1e9
+        return Tick(state=before.state, motion=before.motion, action=action, dt_s=dt_s)
 
     def _observe(self, tick: Tick) -> tuple[FloatArray, FloatArray]:
         readings = self.task.readings(tick)

@@ -33,6 +33,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     runners: int = 0
     """Simulated robots that the run brings along; 0 when robots come from elsewhere."""
     sync: bool = False
+    emulate: bool = False
+    """Whether its robots are emulated devices on serial ports."""
 
 
 class RunFolder:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from robosac import __version__
-from robosac.cli import doctor, emulate, evaluate, export, keys, learn, sim
+from robosac.cli import attend, deploy, doctor, emulate, evaluate, export, keys, learn, sim
 from robosac.cli.console import complain, say
 from robosac.cli.extras import how_to_install
 from robosac.cli.supervisor import ChildDiedError, ChildFailedError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Command = (
     Annotated[sim.Sim, tyro.conf.subcommand("sim")]
     | Annotated[learn.Learn, tyro.conf.subcommand("learn")]
+    | Annotated[deploy.Deploy, tyro.conf.subcommand("deploy")]
+    | Annotated[attend.Attend, tyro.conf.subcommand("attend")]
     | Annotated[evaluate.Eval, tyro.conf.subcommand("eval")]
     | Annotated[export.Export, tyro.conf.subcommand("export")]
     | Annotated[emulate.Emulate, tyro.conf.subcommand("emulate")]

@@ -69,7 +69,7 @@ class Runner:
             robot=config.name,
             run=run,
             folder=own,
-            paced=True,
+            paced=not config.emulate,
             keys=None if config.keys is None else Path(config.keys),
             spool_limit=config.spool_mib * 2**20,
             stopped=self._stopped,
@@ -90,7 +90,9 @@ class Runner:
                 granted = stack.enter_context(realtime())
                 if granted.priority is None:
                     tell(event="notice", text=f"{self._config.name}: {granted}")
-            self._loop.run(self._config.steps, stopped=self._stopped)
+            self._loop.play(self._config.steps, stopped=self._stopped)
+            self._place.env.close()  # at rest first: what follows may take long
+            self._link.finish(self._loop.made)
 
     def _stopped(self) -> bool:
         return self._lifeline.cut
@@ -123,7 +125,8 @@ class Runner:
         tell(event="made", steps=self._loop.made, complete=complete)
 
     def _report(self) -> RunnerReport:
-        env = self._place.env if isinstance(self._place.env, RobotEnv) else None
+        bare = self._place.env.unwrapped
+        env = bare if isinstance(bare, RobotEnv) else None
         return RunnerReport(
             run=self._run,
             made=self._loop.made,
@@ -147,10 +150,22 @@ def _earlier_runs(own: Path) -> int:
 def run(config: RunnerConfig) -> None:
     """Serve the learner until it has enough, or somebody asks to stop."""
     lifeline = Lifeline()
-    place = make(robot=config.robot, task=config.task, env=config.env, realtime=config.realtime)
-    if lifeline.cut:
-        return  # before anything is touched: somebody else may be going on with the run
-    Runner(config, lifeline, place).run()
+    with contextlib.ExitStack() as stack:
+        place = _place(config, lifeline, stack)
+        if lifeline.cut:
+            return  # before anything is touched: somebody else may be going on with the run
+        Runner(config, lifeline, place).run()
+
+
+def _place(config: RunnerConfig, lifeline: Lifeline, stack: contextlib.ExitStack) -> Workplace:
+    """The robot, simulated here or emulated in another process."""
+    if not config.emulate:
+        return make(robot=config.robot, task=config.task, env=config.env, realtime=config.realtime)
+    from robosac.cli.emulated import emulated, make_emulated
+
+    robot, task = config.robot or "", config.task or ""
+    ports = stack.enter_context(emulated(robot, seed=config.seed[0]))
+    return make_emulated(robot, task, ports, stopped=lambda: lifeline.cut)
 
 
 def main() -> int:

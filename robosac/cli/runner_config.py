@@ -28,6 +28,8 @@ class RunnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seed of the run and number of the runner."""
     realtime: bool = False
     """Whether simulated time keeps to the wall clock."""
+    emulate: bool = False
+    """Whether to drive the robot's emulated devices instead of simulating it; in real time."""
     steps: int | None = None
     """Most steps to make; None is until the learner has enough."""
     spool_mib: int = SPOOL_MIB

@@ -48,6 +48,8 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     """Go on with the run in --run, with its own configuration."""
     sync: bool = False
     """Learner and runner in lockstep in one process: slower, and the same bits every time."""
+    emulate: bool = False
+    """Drive emulated servos and IMU over serial ports, in real time, as on a machine."""
     pace: Pace = "learner"
     """Simulated time: as fast as the learner keeps up, in real time, or as fast as it can."""
     runners: int = 1
@@ -117,9 +119,10 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         recipe=recipe.find(options.recipe),
         steps=at_least(1, "steps", _STEPS if options.steps is None else options.steps),
         seed=at_least(0, "seed", options.seed),
-        pace=options.pace,
+        pace="realtime" if options.emulate else options.pace,
         runners=at_least(1, "runners", options.runners),
         sync=options.sync,
+        emulate=options.emulate,
     )
     what = (options.env or f"{Path(options.robot).name}-{options.task}").replace("/", "-")
     return RunFolder(options.run or new_name(f"{what}-seed{options.seed}")), config
@@ -131,6 +134,8 @@ def _check_combination(options: Sim) -> None:
         raise ConfigError(f"--pace realtime needs a robot; {options.env} has no clock of its own")
     if options.sync and (options.runners > 1 or options.pace != "learner"):
         raise ConfigError("--sync is one process in lockstep; leave out --runners and --pace")
+    if options.emulate and (options.env is not None or options.sync):
+        raise ConfigError("--emulate is a robot in real time; leave out --env and --sync")
     if options.sync and options.fleet is not None:
         raise ConfigError("--sync is one process in lockstep; leave out --fleet")
     if options.name is not None:
@@ -174,6 +179,7 @@ def _runner(
         folder=str(folder.runner(index)),
         seed=(config.seed, index),
         realtime=config.pace == "realtime",
+        emulate=config.emulate,
         spool_mib=at_least(1, "spool-limit", options.spool_limit),
     )
 
@@ -201,7 +207,8 @@ def _guest(options: Sim) -> RunnerConfig:
         keys=None if options.keys is None else str(options.keys),
         folder=str(options.run or Path("runs") / f"robots-{name}"),
         seed=(at_least(0, "seed", options.seed), 0),
-        realtime=options.pace == "realtime",
+        realtime=options.emulate or options.pace == "realtime",
+        emulate=options.emulate,
         steps=None if options.steps is None else at_least(1, "steps", options.steps),
         spool_mib=at_least(1, "spool-limit", options.spool_limit),
     )

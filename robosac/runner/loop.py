@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robosac.errors import RobosacError
 from robosac.replay import Transition
 from robosac.wire.messages import Episode
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 
+class WithdrawnError(RobosacError):
+    """An environment's reset() raises it when there will be no further episode."""
+
+
 class Loop:
     """Steps one environment with the newest policy and hands every transition to a link."""
 
@@ -33,9 +39,14 @@ class Loop:
         *,
         run: str,
         seed: int,
+        explore: bool = True,
     ) -> None:
-        """Prepare one run; `seed` fixes exploration and the first reset."""
+        """Prepare one run; `seed` fixes exploration and the first reset.
+
+        Without exploration the policy acts as it was evaluated.
+        """
         self._env, self._link, self._layout, self._run = env, link, layout, run
+        self._explore = explore
         low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2
         noise, reset = np.random.SeedSequence(seed).spawn(2)
@@ -46,9 +57,15 @@ class Loop:
         """Transitions recorded."""
 
     def run(self, steps: int | None, *, stopped: Callable[[], bool]) -> None:
-        """Record transitions until there are enough, then wait until they are durable.
+        """Record transitions like play(), then wait until they are durable, or `stopped`."""
+        self.play(steps, stopped=stopped)
+        self._link.finish(self.made)
 
-        Enough is what the learner says, `steps` of them, None being no bound, or when `stopped`.
+    def play(self, steps: int | None, *, stopped: Callable[[], bool]) -> None:
+        """Record transitions until there are enough; the environment is left as it is then.
+
+        Enough is what the learner says, `steps` of them, None being no bound, or when `stopped`
+        or the environment withdraws.
         """
 
         def wanted() -> bool:
@@ -57,8 +74,8 @@ class Loop:
 
         self._link.wait_until_ready()
         if wanted():
-            self._make(wanted)
-        self._link.finish(self.made)
+            with contextlib.suppress(WithdrawnError):
+                self._make(wanted)
 
     def _make(self, wanted: Callable[[], bool]) -> None:
         """Play episodes as long as transitions are wanted."""
@@ -83,7 +100,9 @@ class Loop:
     ) -> tuple[FloatArray, dict[str, Any], bool]:
         """One tick: act on the newest policy, record what came of it."""
         acting = self._link.acting
-        noise = self._rng.standard_normal(self._layout.action, dtype=np.float32)
+        noise = None
+        if self._explore:
+            noise = self._rng.standard_normal(self._layout.action, dtype=np.float32)
         output = acting.policy.act(obs, noise)
         action = np.clip((output - self._centre) / self._half_range, -1, 1)
         next_obs, reward, terminated, truncated, next_info = self._env.step(output)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from robosac.policy import Contract
+    from robosac.policy import Contract, OnnxPolicy
     from robosac.wire.messages import Episode
 
     FloatArray = NDArray[np.float32]
@@ -69,11 +69,13 @@ class UplinkLink(Link):
         stopped: Callable[[], bool],
         keys: Path | None = None,
         spool_limit: int = 2**30,
+        first: OnnxPolicy | None = None,
     ) -> None:
         """Start the process; `stopped` tells whether waiting has become pointless.
 
         `paced` robots, simulated ones, make no row without leave.  `keys` is the folder of this
-        robot's keys; `spool_limit` bounds what waits on disk in `folder`, bytes.
+        robot's keys; `spool_limit` bounds what waits on disk in `folder`, bytes.  The `first`
+        policy, if there is one, acts as version 0 until the learner's.
         """
         self.credit = 0 if paced else None
         self.enough = False
@@ -107,6 +109,8 @@ class UplinkLink(Link):
         self._state = "starting"
         self._flowed_at = time.monotonic()
         self._checker = PolicyChecker(contract)
+        if first is not None:
+            self._checker.acting = Acting(first, 0)
         self._start()
 
     @property

@@ -23,6 +23,7 @@ NEVER = {
     "robosac.algorithms": ("robots", "sim", "mujoco"),
     "robosac.learner": ("robots", "sim", "mujoco"),
     "robosac.runner": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
+    "robosac.deploy": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.operator": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.flight_log": ("sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
     "robosac.fleet": ("robots", "sim", "robosac.learner", "robosac.algorithms", "torch", "mujoco"),
@@ -41,8 +42,8 @@ LIGHT = (
 """Modules that import heavy libraries inside functions only."""
 
 ON_THE_ROBOT = (
-    *("robots", "robosac.env", "robosac.flight_log", "robosac.operator", "robosac.runner"),
-    *("robosac.tasks", "robosac.wire"),
+    *("robots", "robosac.deploy", "robosac.env", "robosac.flight_log", "robosac.operator"),
+    *("robosac.runner", "robosac.tasks", "robosac.wire"),
 )
 NOT_ON_THE_ROBOT = (
     *("torch", "mujoco", "dm_control", "onnx", "onnxscript", "safetensors", "tensorboard"),

@@ -1,0 +1,332 @@
+"""`robosac deploy`: a physical robot, checked, under its operator's hand, driven by a policy."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import queue
+import signal
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from robosac.cli.checks import at_least
+from robosac.cli.console import complain, say
+from robosac.cli.join import machine_name
+from robosac.cli.runner_config import SPOOL_MIB
+from robosac.errors import ConfigError, PolicyError, StorageError
+from robosac.exit_codes import EXIT_DONE, EXIT_SAFETY, EXIT_USER
+from robosac.finding import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from robosac.deploy.drive import AnyLink
+    from robosac.deploy.recorded_robot import RecordedRobot
+    from robosac.env import RobotEnv
+    from robosac.finding import Finding
+    from robosac.flight_log.log import FlightLog
+    from robosac.operator import Operator
+    from robosac.operator.source import Source
+    from robosac.policy import Contract, OnnxPolicy
+    from robosac.runner.realtime import Granted
+
+_LOGGED = ("robots", "robosac")
+"""Loggers whose records go into the flight log."""
+
+
+class Deploy(msgspec.Struct, frozen=True, kw_only=True):
+    """Drive a physical robot: check everything, then wait for the operator, then stand and run.
+
+    Nothing moves before the operator says go; a fault stops the robot and waits for them again.
+    Keep a power cut in reach: software promises no emergency stop.
+    """
+
+    robot: str = "pup"
+    """Robot: a name, or a folder with robot.toml."""
+    port: str
+    """Serial port of the servos, such as /dev/ttyUSB0."""
+    imu: str
+    """Serial port of the IMU."""
+    policy: Path | None = None
+    """Policy file made by `robosac export`; with --learner it acts until the learner's arrives."""
+    task: str = "walk"
+    """What the robot does."""
+    dry_run: bool = False
+    """Check everything and end; nothing moves."""
+    learner: str | None = None
+    """Stream experience to the learner at HOST:PORT, explore, and take its policies."""
+    keys: Path | None = None
+    """This robot's folder made by `robosac keys`, for --learner."""
+    name: str | None = None
+    """Name of this robot at the learner; by default its key's or the host's."""
+    gamepad: Path | None = None
+    """Gamepad such as /dev/input/js0: its held button is a dead-man."""
+    attend: str | None = None
+    """Wait at this address, HOST:PORT, for the dead-man of `robosac attend`."""
+    attend_keys: Path | None = None
+    """Folder of keys for --attend, the receiving side's; needed beyond this machine."""
+    steps: int | None = None
+    """Sit down after so many control steps."""
+    run: Path | None = None
+    """Folder of this robot's logs and of what the learner has not taken yet."""
+    log_limit: int = 1024
+    """Disk that one log may take, MiB."""
+    spool_limit: int = SPOOL_MIB
+    """Disk that rows for the learner may take, MiB."""
+
+    def execute(self) -> int:
+        """Deploy; returns the exit code: 3 when the policy was refused or a fault is left."""
+        _check_options(self)
+        place = Place(self)
+        try:
+            policy = place.load(self.policy)
+        except PolicyError as error:
+            complain(str(error))
+            return EXIT_SAFETY
+        return _deploy(self, place, policy)
+
+
+class Place:
+    """The robot, closed, what it is to do, and the contract of a policy that can do it."""
+
+    def __init__(self, options: Deploy) -> None:
+        """Find them; nothing is opened."""
+        import robots
+        from robosac.cli.resolve import make_task
+        from robosac.deploy.recorded_robot import RecordedRobot
+        from robosac.env import RobotEnv
+        from robosac.policy.describe import describe_robot
+        from robots.serial_robot import serial_robot
+
+        folder = robots.find(options.robot)
+        task = make_task(options.task, folder.spec)
+        self.device = serial_robot(folder.spec, port=options.port, imu_port=options.imu)
+        attended = options.gamepad is not None or options.attend is not None
+        self.robot: RecordedRobot = RecordedRobot(self.device, attended=attended)
+        self.env: RobotEnv = RobotEnv(self.robot, task)
+        self.contract: Contract = describe_robot(self.env, model_sha256=folder.model_sha256)
+        here = folder.spec.name
+        self.name = options.name or (machine_name(options.keys) if options.learner else here)
+
+    def load(self, path: Path | None) -> OnnxPolicy | None:
+        """Load a policy and replay its golden vectors, sensors included; raises PolicyError."""
+        from robosac.policy import OnnxPolicy
+        from robosac.policy.describe import check_golden_sensors
+
+        if path is None:
+            return None
+        policy = OnnxPolicy.load(path, here=self.contract)
+        check_golden_sensors(self.env, policy.contract)
+        return policy
+
+
+def _check_options(options: Deploy) -> None:
+    """Refuse what could only be ignored."""
+    if options.policy is None and options.learner is None:
+        raise ConfigError("nothing to act by; give --policy FILE, or --learner HOST:PORT, or both")
+    for given, name, needed in (
+        (options.keys, "--keys", options.learner),
+        (options.name, "--name", options.learner),
+        (options.attend_keys, "--attend-keys", options.attend),
+    ):
+        if given is not None and needed is None:
+            other = "--attend" if name == "--attend-keys" else "--learner"
+            raise ConfigError(f"{name} means nothing without {other}; leave it out or give both")
+    at_least(1, "log-limit", options.log_limit)
+    at_least(1, "spool-limit", options.spool_limit)
+    if options.steps is not None:
+        at_least(1, "steps", options.steps)
+
+
+def _deploy(options: Deploy, place: Place, policy: OnnxPolicy | None) -> int:
+    """Check everything, then let the operator decide."""
+    from robosac.operator import Operator
+    from robosac.runner.realtime import realtime
+
+    operator = Operator(place.robot)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_logging_waits_for_nobody())
+        stack.callback(place.env.close)
+        place.robot.connect()
+        granted = stack.enter_context(realtime())
+        errors = show(_findings(options, place, policy, granted), say)
+        if errors:
+            complain(f"{errors} errors; nothing has moved")
+            return EXIT_USER
+        if options.dry_run:
+            say("dry run: nothing has moved")
+            return EXIT_DONE
+        stack.enter_context(_signals_to(operator))
+        for source in _sources(options, operator):
+            stack.enter_context(source)
+        return _drive(options, place, policy, operator)
+
+
+def _findings(
+    options: Deploy, place: Place, policy: OnnxPolicy | None, granted: Granted
+) -> Iterator[Finding]:
+    """Everything there is to know before the robot moves."""
+    from robosac.deploy import preflight
+    from robosac.finding import Finding
+
+    hertz, robot = place.env.task.control_hz, place.robot
+    for line in getattr(place.device, "describe", list)():
+        yield Finding("ok", "device", line)
+    yield from preflight.check_readings(robot)
+    yield from preflight.check_cycle(place.env)
+    yield from preflight.check_clock(
+        granted, control_hz=hertz, now_ns=robot.now, wait=robot.wait_until
+    )
+    if policy is not None:
+        yield from preflight.check_policy(policy)
+        yield from preflight.check_inference(policy, control_hz=hertz)
+    if options.learner is not None:
+        from robosac.cli.doctor_learner import findings
+        from robosac.wire.address import parse_address
+        from robosac.wire.keys import RobotKeys
+
+        keys = None if options.keys is None else RobotKeys.load(options.keys)
+        yield from findings(parse_address(options.learner), keys, place.contract)
+
+
+def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, operator: Operator) -> int:
+    """Run under the operator's hand, then write the report."""
+    from robosac.deploy.drive import drive
+    from robosac.deploy.report import conclude
+
+    folder, run = _own_folder(options, place.name), uuid.uuid4().hex
+    stem = f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
+    with contextlib.ExitStack() as stack:
+        link = _link(options, place, policy, operator, folder=folder, run=run)
+        stack.callback(link.close)
+        log = stack.enter_context(_flight_log(options, place, folder / f"{stem}.mcap"))
+        place.robot.record_to(log, version=lambda: link.acting.version)
+        journey = drive(
+            place.env,
+            link,
+            operator,
+            explore=options.learner is not None,
+            steps=options.steps,
+            run=run,
+            layout=place.contract.row_layout,
+            tell=say,
+        )
+    say(f"log      {folder / stem}.mcap" + (f" ({log.lost} entries lost)" if log.lost else ""))
+    return conclude(folder / f"{stem}.json", place.env, journey, say, log_lost=log.lost)
+
+
+@contextlib.contextmanager
+def _flight_log(options: Deploy, place: Place, path: Path) -> Iterator[FlightLog]:
+    """Log every tick, and everything that is said of robot and operator."""
+    from robosac.flight_log.log import EventHandler, FlightLog
+
+    info = {"robot": place.contract.robot, "model_sha256": place.contract.model_sha256}
+    with FlightLog(
+        path, place.robot.spec, clock=place.robot.now, info=info, limit_mib=options.log_limit
+    ) as log:
+        handler, loggers = EventHandler(log), [logging.getLogger(name) for name in _LOGGED]
+        for logger in loggers:
+            logger.setLevel(logging.INFO)
+            logger.addHandler(handler)
+        try:
+            yield log
+        finally:
+            for logger in loggers:
+                logger.removeHandler(handler)
+
+
+def _own_folder(options: Deploy, name: str) -> Path:
+    """Make the folder of this robot; raises StorageError."""
+    folder = options.run or Path("runs") / f"robots-{name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError.from_os(folder, error) from None
+    return folder
+
+
+def _link(
+    options: Deploy,
+    place: Place,
+    policy: OnnxPolicy | None,
+    operator: Operator,
+    *,
+    folder: Path,
+    run: str,
+) -> AnyLink:
+    """The way to the learner, or to nobody."""
+    from robosac.runner.solo_link import SoloLink
+    from robosac.runner.uplink_link import UplinkLink
+    from robosac.wire.address import parse_address
+
+    if options.learner is None:
+        assert policy is not None
+        return SoloLink(policy)
+    return UplinkLink(
+        place.contract,
+        endpoint=parse_address(options.learner).endpoint,
+        robot=place.name,
+        run=run,
+        folder=folder,
+        paced=False,
+        keys=options.keys,
+        spool_limit=options.spool_limit * 2**20,
+        stopped=lambda: operator.quitting,
+        first=policy,
+    )
+
+
+def _sources(options: Deploy, operator: Operator) -> Iterator[Source]:
+    """Whatever speaks for the operator."""
+    from robosac.operator.keyboard import HELP, standard_input
+
+    say(HELP)
+    yield standard_input(operator, say)
+    if options.gamepad is not None:
+        from robosac.operator.gamepad import Gamepad
+
+        yield Gamepad(operator, options.gamepad)
+    if options.attend is not None:
+        from robosac.operator.heartbeat import Heartbeat
+
+        yield Heartbeat(operator, options.attend, keys=options.attend_keys)
+
+
+@contextlib.contextmanager
+def _logging_waits_for_nobody() -> Iterator[None]:
+    """Let another thread write to the terminal, which may be slow or stopped."""
+    root, records = logging.getLogger(), queue.SimpleQueue[logging.LogRecord]()
+    usual = root.handlers[:]
+    listener = logging.handlers.QueueListener(records, *usual, respect_handler_level=True)
+    root.handlers[:] = [logging.handlers.QueueHandler(records)]
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.stop()
+        root.handlers[:] = usual
+
+
+@contextlib.contextmanager
+def _signals_to(operator: Operator) -> Iterator[None]:
+    """Let signals that end a process sit the robot down; a second one is an emergency stop."""
+
+    def on_signal(number: int, frame: object) -> None:
+        del frame
+        name = signal.Signals(number).name
+        if operator.quitting:
+            operator.estop(name)
+        operator.quit(name)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    usual = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)

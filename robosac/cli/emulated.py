@@ -1,0 +1,104 @@
+"""A robot whose devices are emulated by a process of their own, driven as if it were a machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from robosac.cli.supervisor import ChildDiedError
+from robosac.errors import ConfigError
+from robosac.exit_codes import EXIT_USER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from robosac.cli.resolve import Filming, Workplace
+
+_log = logging.getLogger(__name__)
+_PATIENCE_S = 20.0
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """What `robosac emulate --json` says when it is ready."""
+
+    servos: str
+    imu: str
+
+
+@contextlib.contextmanager
+def emulated(robot: str, *, seed: int) -> Iterator[Ports]:
+    """Run the emulator of a robot and yield where its devices are.
+
+    Its physics goes on in real time; hands put the robot on its feet when it has fallen.  Raises
+    ConfigError when the robot has no devices that could be emulated.
+    """
+    command = [sys.executable, "-m", "robosac", "emulate", "--robot", robot, "--json", "--hands"]
+    process = subprocess.Popen(  # noqa: S603 -- our own command
+        [*command, "--seed", str(seed)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            code = process.wait(_PATIENCE_S)
+            if code == EXIT_USER:
+                raise ConfigError(f"robot {robot!r} cannot be emulated; the log says why")
+            raise ChildDiedError(f"the emulator ended with exit code {code} before it was ready")
+        yield msgspec.json.decode(line, type=Ports)
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def make_emulated(
+    robot: str, task_name: str, ports: Ports, *, stopped: Callable[[], bool]
+) -> Workplace:
+    """Build the environment of a robot behind these ports, with a stand-in for its operator.
+
+    What it does between episodes goes to the log.
+    """
+    import robots
+    from robosac.cli.resolve import Workplace, make_task
+    from robosac.deploy.journey import Journey
+    from robosac.deploy.session import Session
+    from robosac.deploy.stand_in import StandIn
+    from robosac.env import RobotEnv
+    from robosac.policy.describe import describe_robot
+    from robots.serial_robot import serial_robot
+
+    folder = robots.find(robot)
+    task = make_task(task_name, folder.spec)
+    env = RobotEnv(serial_robot(folder.spec, port=ports.servos, imu_port=ports.imu), task)
+    session = Session(
+        env,
+        StandIn(env.robot, stopped=stopped),
+        journey=Journey(),
+        idle=_nothing,
+        tell=_log.info,
+    )
+    contract = describe_robot(env, model_sha256=folder.model_sha256)
+    return Workplace(session, contract, frame_hz=task.control_hz, camera=_no_camera)
+
+
+def _nothing() -> None:
+    """What is due between episodes: nothing, they follow each other within seconds."""
+
+
+def _no_camera() -> Filming:
+    from sim.errors import RenderingError
+
+    raise RenderingError("an emulated robot cannot be seen; film the policy in simulation")
