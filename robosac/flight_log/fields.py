@@ -58,6 +58,7 @@ FIELDS = (
     Field("temperature", "/joints", "f", "°C", "measured", "joints"),
     Field("voltage", "/joints", "d", "V", "supply"),
     Field("joint_age_s", "/joints", "d", "s", "age of the oldest joint sample"),
+    Field("joint_jumps", "/joints", "q", "", "samples in a row dropped as impossible; -1 unknown"),
     Field("quaternion", "/imu", "f", "", "attitude in the world", ("w", *XYZ)),
     Field("gyro", "/imu", "f", "rad/s", "angular rate in the body frame", XYZ),
     Field("accelerometer", "/imu", "f", "m/s²", "specific force in the body frame", XYZ),

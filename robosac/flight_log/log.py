@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import struct
+import threading
 import time
 import uuid
 from collections import deque
@@ -19,7 +20,7 @@ from robosac.flight_log.fields import FIELDS, LogSpec
 from robosac.flight_log.frames import STAMP, ToWriter, WriterConfig
 from robosac.flight_log.parts import parts_of
 from robosac.flight_log.writer_link import WriterLink
-from robots import Guard, State
+from robots import Guard, RobotState, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,17 +29,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from robots import BaseMotion, RobotSpec, RobotState
+    from robots import BaseMotion, RobotSpec
 
     FloatArray = NDArray[np.float32]
 
+_EVENTS_MAX = 4096
+_EVENTS_BURST = 32
 _FLOOR_BYTES = 200 * 2**20
 _FLOAT = np.dtype("<f4")
 _UNKNOWN: dict[str, float] = {"f": math.nan, "d": math.nan, "q": -1, "B": 0, "?": False}
-_SENSORS = (
-    *("stamp_ns", "position", "velocity", "effort", "quaternion", "gyro", "accelerometer"),
-    *("temperature", "voltage", "foot_contact", "joint_age_s", "imu_age_s"),
-)
+_NAMES = {field.name for field in FIELDS}
+_SENSORS = tuple(name for name in RobotState.__dataclass_fields__ if name in _NAMES)
 _MOTION = (("base_position", "position"), ("base_velocity", "velocity"), ("base_yaw", "yaw"))
 _STATES = tuple(state.value for state in State)
 _INDEX = {state: index for index, state in enumerate(State)}
@@ -144,6 +145,7 @@ class FlightLog:
         self._clock = clock
         self._packer = RowPacker(names)
         self._events: deque[tuple[int, bytes]] = deque()
+        self._flooded, self._flooding = 0, threading.Lock()
         self._ticks = self._event_number = self._told = 0
         config = WriterConfig(
             pipe=-1,
@@ -164,7 +166,7 @@ class FlightLog:
     @property
     def lost(self) -> int:
         """Ticks and events that are not recorded and never will be."""
-        return self._link.lost
+        return self._link.lost + self._flooded
 
     @property
     def state(self) -> str:
@@ -200,6 +202,10 @@ class FlightLog:
 
     def event(self, kind: str, text: str, **fields: Any) -> None:  # noqa: ANN401 -- whatever JSON takes
         """Note that something happened, on whatever thread; it goes out with the next poll()."""
+        if len(self._events) >= _EVENTS_MAX:
+            with self._flooding:
+                self._flooded += 1
+            return
         stamp_ns = self._clock()
         message = {"kind": kind, "text": text, "fields": fields}
         try:
@@ -210,16 +216,18 @@ class FlightLog:
 
     def poll(self) -> None:
         """Hand over what waits; to be called now and then while there are no ticks."""
-        self._tell_losses()
-        while self._events:
+        for _ in range(min(len(self._events), _EVENTS_BURST)):
             stamp_ns, coded = self._events.popleft()
             self._event_number += 1
             self._link.put(ToWriter.EVENT, STAMP.pack(stamp_ns, self._event_number) + coded)
+        self._tell_losses()
         self._link.poll()
 
     def close(self) -> None:
         """Let the writer finish, for a bounded time; may be called any number of times."""
         self.poll()
+        while self._events:
+            self.poll()
         self._link.close()
 
     def __enter__(self) -> Self:
@@ -237,8 +245,8 @@ class FlightLog:
 
     def _tell_losses(self) -> None:
         """Note in the log, once there is room again, what did not get into it."""
-        lost = self._link.lost
-        if lost > self._told and not self._link.crowded:
+        lost = self.lost
+        if lost > self._told and not (self._events or self._link.crowded):
             count, self._told = lost - self._told, lost
             self.event("log", f"{count} entries are not recorded", entries=count)
 

@@ -15,6 +15,7 @@ import numpy as np
 from robosac.errors import StorageError
 from robosac.flight_log.fields import EVENTS, FIELDS, Field, LogSpec
 from robosac.flight_log.parts import parts_of
+from robots import BaseMotion, RobotState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,28 @@ class FlightRecord:
         """Ticks that are missing between the first and the last one here."""
         numbers = self.ticks["number"]
         return int(numbers[-1] - numbers[0]) + 1 - len(numbers) if len(numbers) else 0
+
+    def reading(self, index: int) -> RobotState:
+        """Return the sensor readings of a tick, from which a task makes observations again."""
+        found: dict[str, Any] = {
+            name: self.ticks[name][index]
+            for name in RobotState.__dataclass_fields__
+            if name in self.ticks
+        }
+        for name in ("temperature", "voltage", "foot_contact"):
+            if np.isnan(found[name]).all():
+                found[name] = None
+        if found["foot_contact"] is not None:
+            found["foot_contact"] = found["foot_contact"] > 0
+        return RobotState(**found)
+
+    def motion(self, index: int) -> BaseMotion | None:
+        """Return how the base moved at a tick; None where nothing measured it."""
+        position, velocity = self.ticks["base_position"][index], self.ticks["base_velocity"][index]
+        yaw = float(self.ticks["base_yaw"][index])
+        if math.isnan(yaw):
+            return None
+        return BaseMotion(position=position, velocity=velocity, yaw=yaw, source="flight log")
 
 
 def read(path: Path) -> FlightRecord:

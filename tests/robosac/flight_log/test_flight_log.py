@@ -15,15 +15,20 @@ from mcap.reader import make_reader
 
 import robots
 from robosac.errors import StorageError
+from robosac.flight_log import log as log_module
 from robosac.flight_log.fields import FIELDS, TICK_CHANNELS
 from robosac.flight_log.log import EventHandler, FlightLog, TickValues
 from robosac.flight_log.record import read
+from robosac.tasks import Observer, Tick, Walk
 from tests.robosac.flight_log.conftest import SPEC, fly, reading, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+MOTION = ("base_position", "base_velocity", "base_yaw")
 
 
 def floats(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
@@ -38,14 +43,14 @@ def all_values(rng: np.random.Generator) -> dict[str, Any]:
     for field in FIELDS:
         count = {"joints": 2, "feet": 1}.get(str(field.axes), len(field.axes))
         values[field.name] = floats(rng, count) if field.code == "f" else float(rng.normal())
-    values |= {"stamp_ns": 2**62 + 1, "guards": 2**40 + 3, "policy_version": 7}
+    values |= {"stamp_ns": 2**62 + 1, "joint_jumps": 2, "guards": 2**40 + 3, "policy_version": 7}
     return values | {"terminated": True, "truncated": False, "foot_contact": np.array([1.0])}
 
 
 def write(log: FlightLog, values: dict[str, Any]) -> None:
     """Log one tick in which everything is known."""
     sensors = {name: values[name] for name in robots.RobotState.__dataclass_fields__}
-    motion = {name: values[f"base_{name}"] for name in ("position", "velocity", "yaw")}
+    motion = {name.removeprefix("base_"): values[name] for name in MOTION}
     spoken = TickValues.__annotations__
     log.tick(
         robots.RobotState(**sensors),
@@ -65,7 +70,7 @@ def test_every_field_comes_back_exactly(log: FlightLog, path: Path) -> None:
     ticks = read(path).ticks
     assert set(ticks) == {field.name for field in FIELDS}
     for step, values in enumerate(written):
-        for name in set(values) - {"number", "state"}:
+        for name in (*robots.RobotState.__dataclass_fields__, *TickValues.__annotations__, *MOTION):
             np.testing.assert_array_equal(ticks[name][step], values[name], err_msg=name)
     assert ticks["number"].tolist() == list(range(50))
     assert set(ticks["state"]) == {"hold"}
@@ -86,6 +91,76 @@ def test_what_nobody_knows_is_nan(log: FlightLog, path: Path) -> None:
     assert not np.isnan(ticks["effort"][0, 1])
     assert ticks["policy_version"][0] == -1
     assert ticks["guards"][0] == 0
+
+
+def test_observations_can_be_made_again(path: Path) -> None:
+    """A task sees in the log exactly what it saw on the robot, so that others can learn from it."""
+    spec, task = robots.find("pup").spec, Walk()
+    rng = np.random.default_rng(1)
+    observer, seen = Observer(task.actor_terms(spec) + task.critic_terms(spec)), []
+    joints = len(spec.joints)
+    with FlightLog(path, spec, clock=time.monotonic_ns) as log:
+        for step in range(20):
+            state = robots.RobotState(
+                stamp_ns=step,
+                position=floats(rng, joints),
+                velocity=floats(rng, joints),
+                effort=floats(rng, joints),
+                quaternion=rng.normal(size=4).astype(np.float32),
+                gyro=floats(rng, 3),
+                accelerometer=floats(rng, 3),
+                foot_contact=rng.random(len(spec.feet)) > 0.5,
+            )
+            motion = robots.BaseMotion(
+                position=floats(rng, 3), velocity=floats(rng, 3), yaw=1.5, source="test"
+            )
+            action = rng.uniform(-1, 1, joints).astype(np.float32)
+            log.tick(state, robots.State.ACTIVE, motion=motion, executed=action, dt_s=0.02)
+            tick = Tick(state=state, motion=motion, action=action, dt_s=0.02)
+            seen.append(observer.observe(task.readings(tick)))
+    record = read(path)
+    observer.reset()
+    for index, obs in enumerate(seen):
+        tick = Tick(
+            state=record.reading(index),
+            motion=record.motion(index),
+            action=record.ticks["executed"][index],
+            dt_s=float(record.ticks["dt_s"][index]),
+        )
+        np.testing.assert_array_equal(observer.observe(task.readings(tick)), obs)
+        assert tick.state.temperature is None
+        assert tick.state.voltage is None
+        assert tick.state.foot_contact is not None
+        assert tick.state.foot_contact.dtype == np.bool_
+
+
+def test_a_base_that_nothing_measures_has_no_motion(log: FlightLog, path: Path) -> None:
+    """As on the robot."""
+    fly(log, range(1))
+    log.close()
+    assert read(path).motion(0) is None
+
+
+def test_every_reading_is_logged() -> None:
+    """What the robots add to their readings is added to the table as well."""
+    missing = set(robots.RobotState.__dataclass_fields__) - {field.name for field in FIELDS}
+    assert not missing
+
+
+def test_a_flood_of_events_is_counted(
+    log: FlightLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody polls, so what is not kept is lost, and told like anything else that is."""
+    monkeypatch.setattr(log_module, "_EVENTS_MAX", 50)
+    for number in range(80):
+        log.event("flood", str(number))
+    assert log.lost == 30
+    log.close()
+    events = read(path).events
+    assert [event.text for event in events if event.kind == "flood"] == [
+        str(number) for number in range(50)
+    ]
+    assert any(event.fields.get("entries") == 30 for event in events)
 
 
 def test_events_come_back_in_order(log: FlightLog, path: Path) -> None:

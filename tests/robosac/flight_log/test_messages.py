@@ -76,7 +76,7 @@ def test_messages_are_of_their_schemas() -> None:
 def test_what_is_not_known_is_absent() -> None:
     """JSON has no NaN, and null would be no number."""
     found = messages()
-    assert found["/joints"] == {"position": {"hip": 0.25, "knee": -2.5}}
+    assert found["/joints"] == {"position": {"hip": 0.25, "knee": -2.5}, "joint_jumps": -1}
     assert found["/imu"] == found["/command"] == found["/motion"] == {}
 
 
