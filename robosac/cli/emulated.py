@@ -67,9 +67,9 @@ def emulated(robot: str, *, seed: int) -> Iterator[Ports]:
 def make_emulated(
     robot: str, task_name: str, ports: Ports, *, stopped: Callable[[], bool]
 ) -> Workplace:
-    """Build the environment of a robot behind these ports, with a stand-in for its operator.
+    """Connect the robot behind these ports, with a stand-in for its operator.
 
-    What it does between episodes goes to the log.
+    What it does between episodes goes to the log.  Raises BusError and ImuError.
     """
     import robots
     from robosac.cli.resolve import Workplace, make_task
@@ -83,6 +83,7 @@ def make_emulated(
     folder = robots.find(robot)
     task = make_task(task_name, folder.spec)
     env = RobotEnv(serial_robot(folder.spec, port=ports.servos, imu_port=ports.imu), task)
+    env.robot.connect()
     session = Session(
         env,
         StandIn(env.robot, stopped=stopped),
