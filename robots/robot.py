@@ -46,6 +46,8 @@ class RobotState:
     """Age of the oldest joint sample at stamp_ns, s."""
     imu_age_s: float = 0.0
     """Age of the IMU sample at stamp_ns, s."""
+    joint_jumps: int = 0
+    """How many joint samples in a row were dropped because no joint gets so far so soon."""
 
     @property
     def gravity(self) -> FloatArray:

@@ -141,6 +141,7 @@ class SerialRobot(Robot):
             voltage=float(joints.voltage.min()) if slow_known else None,
             joint_age_s=(stamp_ns - sampled_ns) / 1e9,
             imu_age_s=(stamp_ns - sample.stamp_ns) / 1e9,
+            joint_jumps=int(joints.jumps.max()),
         )
         self._follow(state, sampled_ns)
         return state

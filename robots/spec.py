@@ -45,6 +45,26 @@ _POSITIVE_LIMITS = (
     "late_stop_s",
     "late_in_a_row",
     "late_in_50",
+    "limit_gain",
+    "getup_rad",
+    "rise_s",
+    "effort_share",
+    "effort_s",
+    "effort_peak",
+    "overspeed",
+    "stuck_rad",
+    "stuck_move",
+    "stuck_effort",
+    "stuck_s",
+    "jump_share",
+    "jump_noise",
+    "frozen_command_s",
+    "frozen_command_move",
+    "derate_c",
+    "sit_c",
+    "voltage_min",
+    "voltage_s",
+    "voltage_brownout",
 )
 
 
@@ -69,6 +89,8 @@ class JointSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Position gain while walking, N·m/rad."""
     kd: float
     """Velocity gain while walking, N·m·s/rad."""
+    effort_continuous: float | None = None
+    """Torque that it bears for long, root mean square, N·m; None where nobody knows."""
 
 
 class LegSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +137,48 @@ class SafetyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Joint speed under which a damped robot counts as still, rad/s."""
     still_s: float = 1.0
     """How long it must be still before damping ends, s."""
+    limit_gain: float = 20.0
+    """Fastest approach of a target to a limit, per distance that is left: rad/s per rad."""
+    getup_rad: float = 0.5
+    """Distance of any joint from the stance from which standing up begins with the crouch, rad."""
+    rise_s: float = 0.5
+    """How long the position gains rise when standing up begins with the crouch, s."""
+    fade_in_s: float = 0.0
+    """How long commands are faded in once the robot stands, s."""
+    effort_share: float = 0.8
+    """Share of effort_continuous from which a joint's mean torque makes the robot sit."""
+    effort_s: float = 1.0
+    """Time constant of the mean torque, s."""
+    effort_peak: float = 1.2
+    """Share of effort_max from which a torque, twice in a row, damps."""
+    overspeed: float = 1.3
+    """Share of velocity_max from which a speed, twice in a row, damps."""
+    stuck_rad: float = 0.3
+    """Distance from its target from which a joint may be blocked, rad."""
+    stuck_move: float = 0.05
+    """Motion under which it counts as blocked, rad."""
+    stuck_effort: float = 0.7
+    """Share of effort_max that it has to push with."""
+    stuck_s: float = 0.3
+    """How long a joint may be blocked, or its reading frozen, before the robot sits, s."""
+    jump_share: float = 1.5
+    """Share of velocity_max that a position cannot change faster than."""
+    jump_noise: float = 0.05
+    """Change of a position that noise may cause, rad."""
+    frozen_command_s: float | None = None
+    """How long the same command may repeat while joints move before the robot sits, s; or None."""
+    frozen_command_move: float = 0.1
+    """Motion of a joint that a repeated command should have answered, rad."""
+    derate_c: float = 55.0
+    """Temperature of the hottest joint from which targets move slower, °C."""
+    sit_c: float = 65.0
+    """Temperature of the hottest joint from which the robot sits, °C."""
+    voltage_min: float | None = None
+    """Mean supply voltage under which the robot sits, V; None where nobody knows."""
+    voltage_s: float = 10.0
+    """Time constant of the mean voltage, s."""
+    voltage_brownout: float | None = None
+    """Supply voltage under which one sample damps, V; None where nobody knows."""
     estop: Literal["off", "damp"] = "off"
     """Whether an emergency stop takes the torque off at once or damps to the end first."""
     deadman_s: float = 0.5
@@ -180,7 +244,7 @@ class RobotSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return tuple(joint.name for joint in self.joints)
 
     def column(self, field: str) -> FloatArray:
-        """One field of every joint, in order.
+        """One field of every joint, in order; nan where a joint has none.
 
         Shape (J,), float32, in the field's unit.
         """
@@ -309,8 +373,17 @@ def _safety_problems(safety: SafetyLimits) -> list[str]:
         found.append(f"safety.soft_limit {safety.soft_limit} outside (0, 1]")
     for field in _POSITIVE_LIMITS:
         value = getattr(safety, field)
-        if not (math.isfinite(value) and value > 0):
+        if value is not None and not (math.isfinite(value) and value > 0):
             found.append(f"safety.{field} {value}; expected a positive number")
+    if not 0 <= safety.fade_in_s < math.inf:
+        found.append(f"safety.fade_in_s {safety.fade_in_s}; expected zero or more")
+    if not safety.derate_c < safety.sit_c:
+        found.append(f"safety.derate_c {safety.derate_c} is not below sit_c {safety.sit_c}; swap")
+    if not (safety.voltage_brownout or 0.0) <= (safety.voltage_min or math.inf):
+        found.append(
+            f"safety.voltage_brownout {safety.voltage_brownout} is above voltage_min "
+            f"{safety.voltage_min}; swap them"
+        )
     return found
 
 
@@ -331,7 +404,8 @@ def _sim_problems(sim: SimSpec) -> list[str]:
 def _joint_problems(joint: JointSpec, soft_limit: float) -> list[str]:
     """What is wrong with one joint."""
     label = f"joint {joint.name}"
-    numbers = {field: getattr(joint, field) for field in joint.__struct_fields__ if field != "name"}
+    fields = {field: getattr(joint, field) for field in joint.__struct_fields__ if field != "name"}
+    numbers = {field: value for field, value in fields.items() if value is not None}
     found = [
         f"{label}: {field} is {value}; expected a finite number"
         for field, value in numbers.items()
@@ -349,8 +423,8 @@ def _joint_problems(joint: JointSpec, soft_limit: float) -> list[str]:
         )
     found += [
         f"{label}: {field} {numbers[field]}; expected a positive number"
-        for field in ("action_scale", "effort_max", "velocity_max")
-        if numbers[field] <= 0
+        for field in ("action_scale", "effort_max", "velocity_max", "effort_continuous")
+        if numbers.get(field, 1) <= 0
     ]
     found += [
         f"{label}: {field} {numbers[field]}; expected zero or more"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 
-from robots.safety.guards import Guard
+from robots.safety.guards import Guard, in_words
 
 _log = logging.getLogger(__name__)
 
@@ -163,13 +163,3 @@ class Machine:
         self.causes.clear()
         self.why = ""
         self.latched = False
-
-
-def label(guards: Guard) -> str:
-    """Names of guards as logs and reports have them: lower case, joined by a plus."""
-    return "+".join(str(guard.name).lower() for guard in guards) or "no guard"
-
-
-def in_words(guards: Guard, words: str) -> str:
-    """Names of guards, and what else is known about them."""
-    return f"{label(guards)}: {words}" if words else label(guards)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robots.errors import NotConnectedError, SafetyStopError
 from robots.robot import JointCommand, Robot, RobotState
+from robots.safety.account import Account
 from robots.safety.driver_errors import guard_of
-from robots.safety.guards import BLIND, Guard, Limits, SensorWatch, StillWatch, unusable
+from robots.safety.guards import Guard, label
+from robots.safety.judge import Judge
 from robots.safety.orders import Orders
-from robots.safety.states import MOVING, TORQUE_OFF, Event, Machine, State, label
-from robots.safety.tick_watch import TickWatch
+from robots.safety.sensor_watch import StillWatch
+from robots.safety.states import MOVING, TORQUE_OFF, Event, Machine, State
+from robots.safety.targets import Targets
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
@@ -60,22 +63,12 @@ class SafeRobot(Robot):
         spec = robot.spec
         self._robot = robot
         self._orders, self._attended = Orders(), attended
-        self._ticks, self._overrun = TickWatch(spec.safety), ""
-        self._limits = Limits(spec)
-        self._sensors, self._still = SensorWatch(spec), StillWatch(spec)
-        self._stance = self._limits.inside(spec.column("stance"))
-        crouch = np.array(spec.crouch, dtype=np.float32)
-        self._crouch = self._limits.inside(crouch) if crouch.size else self._stance
-        self._machine = Machine()
-        self.interventions: Counter[str] = Counter()
-        self._seen = Guard.NONE
+        self._judge, self._targets = Judge(spec), Targets(spec)
+        self._machine, self._still = Machine(), StillWatch(spec)
+        self._account = Account()
         self._connected = self._damped_estop = False
         self._disarmed_ns: int | None = None
         self._reading: RobotState | None = None
-        self._sent: JointCommand | None = None
-        self._sent_ns = 0
-        self._dangers = self._sensor_doubt = self._command_doubt = Guard.NONE
-        self._refused = 0
 
     @property
     def spec(self) -> RobotSpec:
@@ -91,6 +84,11 @@ class SafeRobot(Robot):
     def active(self) -> bool:
         """Whether the caller's commands reach the joints (HOLD counts: it is expected to pass)."""
         return self.state in (State.ACTIVE, State.HOLD)
+
+    @property
+    def interventions(self) -> Counter[str]:
+        """How often each guard has intervened, by name."""
+        return self._account.interventions
 
     @property
     def causes(self) -> tuple[Guard, ...]:
@@ -119,10 +117,15 @@ class SafeRobot(Robot):
         reading = self.read()
         if self.state is not State.STANDBY:
             raise SafetyStopError(self.state.value, self.why)
-        unfit = self._unfit(reading)
+        unfit = self._judge.unfit(reading)
+        if self._operator_gone():
+            unfit |= Guard.OPERATOR_GONE
+        if not self._targets.possible(reading.position):
+            unfit |= Guard.POSITION_LIMIT
         if unfit:
             raise SafetyStopError(self.state.value, label(unfit))
         self._forget()
+        self._targets.stand_up(reading.position, self._robot.now())
         self._go(Event.ENABLE)
 
     def stop(self) -> None:
@@ -150,9 +153,8 @@ class SafeRobot(Robot):
         A loop that does not keep its period sits the robot down, or damps it when it cannot be
         trusted to sit.
         """
-        wrong = self._ticks.add(late_s)
-        if wrong and self.state in MOVING:
-            self._overrun = wrong
+        if self.state in MOVING:
+            self._judge.tick(late_s)
 
     def clear(self) -> None:
         """Forget the causes of a stop, as a local operator does once the torque is off.
@@ -170,13 +172,17 @@ class SafeRobot(Robot):
         self._go(Event.RESET if self.state is State.ESTOP else Event.CLEAR)
 
     def read(self) -> RobotState:
-        """Read the sensors and let the state guards judge them."""
+        """Read the sensors and let the state guards judge them.
+
+        A joint sample that is impossible after the one before is replaced by that one.
+        """
         with self._latching_errors():
             self._take_orders()
-            reading = self._robot.read()
+            reading = self._judge.sift(self._robot.read(), limp=self._limp)
             self._take_orders()
-            self._judge(reading)
+            self._sense(reading)
             self._reading = reading
+            self._examine(reading)
         return reading
 
     def write(self, command: JointCommand) -> JointCommand:
@@ -190,15 +196,14 @@ class SafeRobot(Robot):
         with self._latching_errors():
             self._take_orders()
             if self._reading is not None and not self._limp:
-                self._judge(self._reading)
+                self._sense(self._reading)
             if self.active:
-                self._judge_command(command)
+                self._hear(command)
             allowed = self._allowed(command)
             if allowed is not None:
-                self._sent, self._sent_ns = _sealed(allowed), self._robot.now()
-                return self._robot.write(self._sent)
+                return self._robot.write(self._targets.send(allowed, self._robot.now()))
             self._stay_limp()
-        return _no_torque(self._measured())
+        return _no_torque(self._measured().copy())
 
     def wait_until(self, deadline_ns: int) -> None:
         """Let time pass."""
@@ -221,12 +226,12 @@ class SafeRobot(Robot):
         finally:
             latched = self._machine.latched
             if self._go(Event.DISARM_LATCHED if latched else Event.DISARM, Guard.OPERATOR_STOP):
-                self._mark(Guard.OPERATOR_STOP)
+                self._account.mark(Guard.OPERATOR_STOP)
 
     def rest(self) -> None:
         """Sit down, or damp to the end, whatever is under way, and take the torque off."""
         self._go(Event.STOP)
-        stance = JointCommand.towards(self._stance, self.spec)
+        stance = JointCommand.towards(self._targets.stance, self.spec)
         while not self._limp:
             started_ns = self.now()
             self.write(stance)
@@ -262,87 +267,77 @@ class SafeRobot(Robot):
 
     def take_guards(self) -> Guard:
         """Return the guards that fired since the last call, and forget them."""
-        seen, self._seen = self._seen, Guard.NONE
-        return seen
+        return self._account.take()
 
-    def _unfit(self, reading: RobotState) -> Guard:
-        """What speaks against enabling now, without the patience that motion gets."""
-        unfit = self._sensor_doubt
-        if self._operator_gone():
-            unfit |= Guard.OPERATOR_GONE
-        if not self._sensors.upright(reading):
-            unfit |= Guard.TILT
-        if not np.array_equal(self._limits.possible(reading.position), reading.position):
-            unfit |= Guard.POSITION_LIMIT
-        return unfit
-
-    def _judge(self, reading: RobotState) -> None:
+    def _sense(self, reading: RobotState) -> None:
         """Let the state guards judge a reading as of now; then the machine's own timers."""
-        now_ns = self._robot.now()
-        danger, doubt = self._sensors.judge(reading, now_ns)
-        self._mark(danger, known=self._dangers)
-        self._mark(doubt, known=self._sensor_doubt)
-        self._dangers, self._sensor_doubt = danger, doubt
-        for guard in danger:
-            self._machine.danger(guard, now_ns)
-        self._judge_ticks(reading)
+        now_ns, judge = self._robot.now(), self._judge
+        known_dangers, known_doubt = judge.dangers, judge.sensor_doubt
+        danger, doubt = judge.sense(reading, now_ns)
+        if danger:
+            self._account.mark(danger, known=known_dangers)
+            for guard in danger:
+                self._machine.danger(guard, now_ns)
+        self._account.mark(doubt, known=known_doubt)
         self._weigh()
         if not self._limp and self.state not in MOVING:
-            self._end_damping(reading, blind=bool(danger & BLIND))
+            self._end_damping(reading)
 
-    def _judge_ticks(self, reading: RobotState) -> None:
-        """Stop a robot whose control loop does not keep its period."""
-        words, self._overrun = self._overrun, ""
-        if not words or self.state not in MOVING:
-            return
-        if self._sensors.upright(reading) and not self._dangers | self._sensor_doubt:
-            self._sit(Guard.OVERRUN, words)
-        else:
-            self._mark(Guard.OVERRUN)
-            self._machine.danger(Guard.OVERRUN, self._robot.now(), words)
+    def _examine(self, reading: RobotState) -> None:
+        """Let the guards act that see every reading once: of joints, supply and control loop."""
+        moving = self.state in MOVING
+        target = self._targets.last(self._measured()).position if moving else None
+        for guard, words, damp in self._judge.examine(reading, target):
+            if damp:
+                self._damp(guard, words)
+            else:
+                self._sit(guard, words)
 
-    def _judge_command(self, command: JointCommand) -> None:
-        """Refuse what cannot be limited."""
-        self._command_doubt = unusable(command, len(self.spec.joints))
-        self._mark(self._command_doubt)
-        self._refused = self._refused + 1 if self._command_doubt else 0
+    def _hear(self, command: JointCommand) -> None:
+        """Refuse what cannot be limited, and whoever has ceased to react."""
+        self._account.mark(self._judge.hear(command))
         self._weigh()
+        now_ns = self._robot.now()
+        if self.state is State.ACTIVE and self._judge.frozen(command, self._measured(), now_ns):
+            self._sit(Guard.FROZEN_COMMAND, "the same command over and over while joints move")
 
     def _weigh(self) -> None:
         """Hold while command or sensors are in doubt, recover with them, give up after a while."""
-        doubt = self._sensor_doubt | self._command_doubt
+        doubt = self._judge.doubt
         self._go(Event.DOUBT if doubt else Event.RECOVERED, doubt)
         held_ns = self._robot.now() - self._machine.since_ns
         if self.state is State.HOLD and (
-            self._refused > 1 or held_ns >= self.spec.safety.hold_s * 1e9
+            self._judge.refused > 1 or held_ns >= self.spec.safety.hold_s * 1e9
         ):
             self._go(Event.GIVE_UP, doubt)
 
-    def _end_damping(self, reading: RobotState, *, blind: bool) -> None:
+    def _end_damping(self, reading: RobotState) -> None:
         """Take the torque off when the robot lies still, or when damping has lasted damp_s."""
         now_ns = self._robot.now()
-        if blind:
+        if self._judge.blind:
             self._still.forget()
-        still = not blind and self._still.fired(reading, now_ns)
+        still = not self._judge.blind and self._still.fired(reading, now_ns)
         if still or now_ns - self._machine.since_ns >= self.spec.safety.damp_s * 1e9:
             self._damped_estop = False
             self._go(Event.DAMPED_LATCHED if self._machine.latched else Event.DAMPED)
 
     def _allowed(self, command: JointCommand) -> JointCommand | None:
         """What the present state sends to the joints; None is no torque."""
+        measured, now_ns = self._measured(), self._robot.now()
         if self.state is State.ACTIVE:
-            limited = self._limits.apply(command, self._last().position, self._elapsed_s())
-            self._mark(limited.guards)
+            speed = self._judge.speed
+            limited = self._targets.limited(command, measured, now_ns, speed=speed)
+            self._account.mark(limited.guards)
             return limited.command
         if self.state is State.HOLD:
-            return self._last()
-        if self.state is State.RAMP:
-            return self._scripted(self._stance)
-        if self.state is State.SIT:
-            return self._scripted(self._crouch)
-        if self._limp:
-            return None
-        return JointCommand.damping(self._last().position, self.spec)
+            return self._targets.last(measured)
+        if self.state in (State.RAMP, State.SIT):
+            move = self._targets.ramp if self.state is State.RAMP else self._targets.sit
+            scripted, arrived = move(measured, now_ns)
+            if arrived:
+                self._go(Event.ARRIVED)
+            return scripted
+        return None if self._limp else self._targets.damping(measured)
 
     def _stay_limp(self) -> None:
         """Take the torque off when it should have gone, and again every now and then."""
@@ -351,31 +346,11 @@ class SafeRobot(Robot):
             self._robot.disarm(self.state.words)
             self._disarmed_ns = now_ns
 
-    def _scripted(self, goal: FloatArray) -> JointCommand:
-        """One bounded step from the last target towards the goal; arrival is an event."""
-        target = self._limits.script(self._last().position, goal, self._elapsed_s())
-        if np.array_equal(target, goal):
-            self._go(Event.ARRIVED)
-        return JointCommand.towards(target, self.spec)
-
-    def _last(self) -> JointCommand:
-        """The last command sent; none is sent yet where RAMP begins, at the measured pose."""
-        if self._sent is not None:
-            return self._sent
-        return JointCommand.towards(self._limits.possible(self._measured()), self.spec)
-
-    def _elapsed_s(self) -> float:
-        """Time since the last command, s; a long silence must not buy a long jump."""
-        if self._sent is None:
-            return 0.0
-        elapsed_s = (self._robot.now() - self._sent_ns) / 1e9
-        return min(elapsed_s, self.spec.safety.stale_damp_s)
-
     def _measured(self) -> FloatArray:
         """The last measured joint positions; the stance when they are unknown."""
-        if self._reading is None or Guard.STATE_NOT_FINITE in self._dangers:
-            return self._stance.copy()
-        return self._reading.position.copy()
+        if self._reading is None or self._judge.dangers & Guard.STATE_NOT_FINITE:
+            return self._targets.stance
+        return self._reading.position
 
     @property
     def _limp(self) -> bool:
@@ -395,7 +370,7 @@ class SafeRobot(Robot):
         carried = not self._limp
         if not self._go(Event.ESTOP, Guard.ESTOP):
             return
-        self._mark(Guard.ESTOP)
+        self._account.mark(Guard.ESTOP)
         self._machine.latched = True
         self._damped_estop = carried and self.spec.safety.estop == "damp"
         if not self._damped_estop:
@@ -408,13 +383,14 @@ class SafeRobot(Robot):
     def _sit(self, guard: Guard, words: str = "") -> None:
         """Sit down for a reason, which counts if it makes the robot do so."""
         if self._go(Event.STOP, guard, words):
-            self._mark(guard)
+            self._account.mark(guard)
 
-    def _mark(self, guards: Guard, *, known: Guard = Guard.NONE) -> None:
-        """Report guards for this transition, and count those that were not known before."""
-        self._seen |= guards
-        for guard in guards & ~known:
-            self.interventions[label(guard)] += 1
+    def _damp(self, guard: Guard, words: str) -> None:
+        """Damp and latch for a reason, if the robot moves."""
+        if self.state in MOVING:
+            self._account.mark(guard)
+            self._machine.danger(guard, self._robot.now(), words)
+            self._still.forget()
 
     def _go(self, event: Event, because: Guard = Guard.NONE, words: str = "") -> bool:
         changed = self._machine.go(event, self._robot.now(), because, words)
@@ -426,11 +402,8 @@ class SafeRobot(Robot):
     def _forget(self) -> None:
         """Start anew: no causes, no doubts, and the next move starts at the measured pose."""
         self._machine.forget()
-        self._sensor_doubt = self._command_doubt = Guard.NONE
-        self._sent = None
-        self._refused = 0
-        self._ticks.forget()
-        self._overrun = ""
+        self._judge.forget()
+        self._targets.forget()
 
     def _try_to_rest(self) -> None:
         try:
@@ -449,16 +422,9 @@ class SafeRobot(Robot):
         except Exception as error:
             if self.state is not State.STANDBY:
                 guard = guard_of(error)
-                self._mark(guard)
+                self._account.mark(guard)
                 self._machine.danger(guard, self._robot.now(), str(error))
             raise
-
-
-def _sealed(command: JointCommand) -> JointCommand:
-    """Make a command unchangeable, because limits count from it after others have seen it."""
-    for part in (command.position, command.kp, command.kd, command.torque):
-        part.setflags(write=False)
-    return command
 
 
 def _no_torque(position: FloatArray) -> JointCommand:

@@ -72,11 +72,14 @@ class ScriptedRobot(Robot):
     sensors: dict[str, Any] = field(default_factory=fine)
     stamp_lag_ns: int = 0
     simulated: bool = False
+    frozen: bool = False
+    """Whether velocities repeat bit for bit, which those of a real joint never do."""
     fails: dict[str, Exception] = field(default_factory=dict)
     """Errors by the name of the method that raises them."""
     calls: list[str] = field(default_factory=list)
     written: list[tuple[int, JointCommand]] = field(default_factory=list)
     """When and what."""
+    reads: int = 0
     limp: bool = True
     """Whether the joints carry no torque."""
     limp_before: set[int] = field(default_factory=set)
@@ -91,7 +94,12 @@ class ScriptedRobot(Robot):
 
     def read(self) -> RobotState:
         self._call("read")
-        return RobotState(stamp_ns=self.clock_ns - self.stamp_lag_ns, **self.sensors)
+        sensors = self.sensors
+        if not self.frozen:
+            self.reads += 1
+            noise = np.float32(1e-4 if self.reads % 2 else 2e-4)
+            sensors = sensors | {"velocity": sensors["velocity"] + noise}
+        return RobotState(stamp_ns=self.clock_ns - self.stamp_lag_ns, **sensors)
 
     def write(self, command: JointCommand) -> JointCommand:
         self._call("write")

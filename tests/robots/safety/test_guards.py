@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from robots import Guard, JointCommand, JointSpec, RobotSpec, RobotState, SafetyLimits
-from robots.safety.guards import (
-    Limits,
-    SensorWatch,
-    StillWatch,
-    age_s,
-    unreadable,
-    unusable,
-)
-from robots.safety.states import label
+from robots.safety.guards import label
+from robots.safety.limits import Limited, Limits, unusable
+from robots.safety.sensor_watch import SensorWatch, StillWatch, age_s, unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +51,11 @@ def command(**parts: object) -> JointCommand:
     """A command to the stance with some parts changed."""
     usual: dict[str, Any] = {name: f4(*numbers) for name, numbers in WHOLE.items()}
     return JointCommand(**(usual | parts))
+
+
+def held_to(command: JointCommand, previous: NDArray[np.float32], dt_s: float) -> Limited:
+    """The command after the limits, with the joints in the middle of their ranges."""
+    return LIMITS.apply(command, previous=previous, measured=f4(-1.5, -1.5), dt_s=dt_s)
 
 
 def reading(**parts: Any) -> RobotState:  # noqa: ANN401 - fields of many types
@@ -106,16 +105,16 @@ def test_a_finite_command_of_the_right_shape_may_be_used() -> None:
 
 
 def test_limits_by_hand() -> None:
-    """Slew 4.0·0.02 and 0.5·0.02 rad from the last target, inside -1.5 ± 0.95."""
-    held = LIMITS.apply(command(position=f4(0, 0)), f4(-0.6, -1.4), 0.02)
-    np.testing.assert_allclose(held.command.position, [-0.55, -1.39], rtol=1e-6)
+    """Slew 4.0·0.02 and 0.5·0.02 rad from the last target; 0.4 of what is left to -1.5 + 0.95."""
+    held = held_to(command(position=f4(0, 0)), f4(-0.6, -1.4), 0.02)
+    np.testing.assert_allclose(held.command.position, [-0.58, -1.39], rtol=1e-6)
     assert held.guards == Guard.SLEW_LIMIT | Guard.POSITION_LIMIT
 
 
 def test_a_command_within_the_limits_passes_unchanged_and_unmarked() -> None:
     """Bit for bit."""
     asked = command(position=f4(-1.41, -1.39), torque=f4(-15, 15), kp=f4(0, 30), kd=f4(1, 0))
-    held = LIMITS.apply(asked, f4(-1.4, -1.4), 0.05)
+    held = held_to(asked, f4(-1.4, -1.4), 0.05)
     assert held.guards is Guard.NONE
     for part in ("position", "kp", "kd", "torque"):
         np.testing.assert_array_equal(getattr(held.command, part), getattr(asked, part))
@@ -133,7 +132,7 @@ def test_gains_and_torques_are_held(
     part: str, asked: tuple[float, ...], allowed: tuple[float, ...]
 ) -> None:
     """Gains between zero and robot.toml's, feed-forward within the stall torque."""
-    held = LIMITS.apply(command(**{part: f4(*asked)}), f4(-1.4, -1.4), 0.02)
+    held = held_to(command(**{part: f4(*asked)}), f4(-1.4, -1.4), 0.02)
     np.testing.assert_array_equal(getattr(held.command, part), allowed)
     assert held.guards is Guard.GAIN_LIMIT
 
@@ -141,7 +140,7 @@ def test_gains_and_torques_are_held(
 @pytest.mark.parametrize("dt_s", [0.0, -0.02])
 def test_no_time_allows_no_step(dt_s: float) -> None:
     """A clock that stands or runs backwards does not widen the slew limit."""
-    held = LIMITS.apply(command(position=f4(-1.0, -2.0)), f4(-1.4, -1.4), dt_s)
+    held = held_to(command(position=f4(-1.0, -2.0)), f4(-1.4, -1.4), dt_s)
     np.testing.assert_array_equal(held.command.position, f4(-1.4, -1.4))
     np.testing.assert_array_equal(LIMITS.script(f4(-1.4, -1.4), f4(-1, -1), dt_s), f4(-1.4, -1.4))
 
@@ -149,7 +148,7 @@ def test_no_time_allows_no_step(dt_s: float) -> None:
 def test_float64_commands_come_out_as_float32() -> None:
     """Numbers that float32 cannot hold are limited before they are narrowed."""
     huge = command(position=np.array([1e300, -1e300]), torque=np.array([1e300, 0.0]))
-    held = LIMITS.apply(huge, f4(-1.4, -1.4), 0.02)
+    held = held_to(huge, f4(-1.4, -1.4), 0.02)
     np.testing.assert_allclose(held.command.position, [-1.32, -1.41], rtol=1e-6)
     for part in ("position", "kp", "kd", "torque"):
         assert getattr(held.command, part).dtype == np.float32
@@ -168,7 +167,7 @@ def test_limited_commands_lie_within_every_bound(
     dt_s: float,
 ) -> None:
     """Whatever is asked: position, step, gains and torque at once."""
-    held = LIMITS.apply(command(position=asked, torque=torque, kp=kp), previous, dt_s).command
+    held = held_to(command(position=asked, torque=torque, kp=kp), previous, dt_s).command
     lower, upper = SPEC.soft_limits()
     assert ((held.position >= lower) & (held.position <= upper)).all()
     step = np.abs(held.position.astype(float) - previous.astype(float))

@@ -58,16 +58,19 @@ def test_moderate_motion_trips_nothing(bench: Bench) -> None:
 def test_the_written_stream_is_slew_limited_across_every_transition(bench: Bench) -> None:
     """Ramp, policy, hold, sit, ramp again from the pose it sat in: no step beyond the joint."""
     bench.to(State.ACTIVE)
+    pose = bench.robot.sensors["position"]
     for target, event in itertools.product(
         (f4(0.9, -2.3), f4(-0.9, -0.6)), (Event.RECOVERED, Event.DOUBT, Event.STOP)
     ):
         for _ in range(20):
             bench.tick(bench.command(target))
         bench.fire(event)
+        bench.robot.sensors["position"] = pose
         for _ in range(200):
             bench.tick(bench.command(-target))
         if bench.state is State.STANDBY:
-            bench.say(position=bench.last.position.copy())
+            pose = bench.last.position.copy()
+            bench.say(position=pose)
             bench.to(State.ACTIVE)
     times = np.array([when for when, _ in bench.robot.written])
     path = np.array([command.position for _, command in bench.robot.written])
