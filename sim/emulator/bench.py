@@ -11,11 +11,13 @@ from sim.emulator.faults import Faults
 from sim.emulator.motion import SimpleJoints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sim.emulator.faults import Fault
     from sim.emulator.motion import Plant
     from sim.emulator.servo import Servo
+
+    Entry = tuple[float, Callable[[], None]]
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +57,8 @@ class Bench:
         self.battery = battery or Battery()
         self.now_ns = 0
         """How far the mechanics has come, ns."""
+        self.helpers: list[Callable[[Bench], None]] = []
+        """Called after every step of the mechanics: whoever else touches the joints."""
         self._mounts = mounts or [Mount() for _ in self.servos]
         if not len(self.servos) == len(self._mounts) == len(self.plant.position):
             raise ValueError(
@@ -63,7 +67,7 @@ class Bench:
             )
         self._step_ns = round(1e9 * self.plant.timestep_s)
         self._amperes = 0.0
-        self._due = sorted(self._agenda(), key=lambda entry: entry[0])
+        self._due = sorted(self._agenda(self.faults.at("servo")), key=_when)
         self._sense()
         for servo in self.servos:
             servo.power_on()
@@ -81,6 +85,13 @@ class Bench:
             self._strike(self.now_ns)
             self._step()
 
+    def inject(self, fault: Fault) -> None:
+        """Have this fault, too, its time counting from now."""
+        late = msgspec.structs.replace(fault, at_s=fault.at_s + self.now_ns / 1e9)
+        self.faults.add(late)
+        self._due += self._agenda([late])
+        self._due.sort(key=_when)
+
     def _step(self) -> None:
         volts, dt = self.volts, self.plant.timestep_s
         self.now_ns += self._step_ns
@@ -92,6 +103,8 @@ class Bench:
                 for drive, mount in zip(drives, self._mounts, strict=True)
             ]
         )
+        for helper in self.helpers:
+            helper(self)
         self._sense()
 
     def _sense(self) -> None:
@@ -108,17 +121,22 @@ class Bench:
         while self._due and self._due[0][0] <= now_ns:
             self._due.pop(0)[1]()
 
-    def _agenda(self) -> list[tuple[float, Callable[[], None]]]:
-        """Beginning and end of every fault of a servo, with their times, ns."""
-        agenda: list[tuple[float, Callable[[], None]]] = []
-        for fault in self.faults.at("servo"):
-            for servo in self.servos:
-                if fault.concerns(servo.id):
-                    agenda += _entries(fault, servo)
-        return agenda
+    def _agenda(self, faults: Iterable[Fault]) -> list[Entry]:
+        """Beginning and end of every fault of a servo among these, with their times, ns."""
+        return [
+            entry
+            for fault in faults
+            for servo in self.servos
+            if fault.kind.place == "servo" and fault.concerns(servo.id)
+            for entry in _entries(fault, servo)
+        ]
 
 
-def _entries(fault: Fault, servo: Servo) -> list[tuple[float, Callable[[], None]]]:
+def _when(entry: Entry) -> float:
+    return entry[0]
+
+
+def _entries(fault: Fault, servo: Servo) -> list[Entry]:
     """One fault of one servo on the agenda."""
     begin, end = 1e9 * fault.at_s, 1e9 * (fault.at_s + fault.for_s)
     return [

@@ -11,7 +11,7 @@ import msgspec
 from sim.errors import FaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 Place = Literal["status", "reply", "request", "servo", "supply", "port"]
 
@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
     "collision": Kind("reply", "a second servo of the same ID answers at the same time"),
     "error": Kind("status", "the reply carries error number {}", 1),
     "echo": Kind("request", "whatever the host sends comes back"),
-    "silence": Kind("servo", "the servo hears and says nothing", 1),
+    "silence": Kind("servo", "the servo neither hears nor says anything", 1),
     "reboot": Kind("servo", "the servo starts anew"),
     "watchdog": Kind("servo", "the bus watchdog trips"),
     "hardware-error": Kind("servo", "hardware error bits {} are latched", 32),
@@ -107,18 +107,23 @@ def parse_fault(text: str) -> Fault:
 
     Raises FaultError.
     """
-    head, *options = text.split(",")
-    name, _, at = head.partition("@")
+    name = text.split(",", maxsplit=1)[0].partition("@")[0]
     if name not in KINDS:
         raise FaultError(text, f"no fault is called {name!r}; expected one of {', '.join(KINDS)}")
-    values: dict[str, float] = {"at_s": _number("time", at or "0", text)}
+    return msgspec.convert({"name": name} | parse_options(text, tuple(_KEYS)), Fault)
+
+
+def parse_options(text: str, keys: Sequence[str]) -> dict[str, float]:
+    """Time and options of a fault by the names of their fields; raises FaultError."""
+    head, *options = text.split(",")
+    values: dict[str, float] = {"at_s": _number("time", head.partition("@")[2] or "0", text)}
     for option in options:
         key, _, value = option.partition("=")
-        if key not in _KEYS:
-            raise FaultError(text, f"got {key!r}; expected one of {', '.join(_KEYS)}, as in id=3")
+        if key not in keys:
+            raise FaultError(text, f"got {key!r}; expected one of {', '.join(keys)}, as in for=3")
         field = _KEYS[key]
         values[field] = _whole(key, value, text) if field in _WHOLE else _number(key, value, text)
-    return msgspec.convert({"name": name} | values, Fault)
+    return values
 
 
 def _number(key: str, value: str, text: str) -> float:
@@ -150,6 +155,11 @@ class Faults:
         self._seen = [0] * len(self._faults)
         self.random = random.Random(seed)  # noqa: S311 -- dice, not secrets
         """The dice; whoever spoils bytes uses these."""
+
+    def add(self, fault: Fault) -> None:
+        """Keep one more."""
+        self._faults.append(fault)
+        self._seen.append(0)
 
     def at(self, place: Place) -> list[Fault]:
         """Every fault of one place, whatever its time."""

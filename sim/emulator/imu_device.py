@@ -34,6 +34,8 @@ _BEHIND_NS = 250_000_000
 class ImuDevice(abc.ABC):
     """An IMU that answers commands and streams; times are ns since it was switched on."""
 
+    model: str
+    """What robot.toml calls it."""
     cannot: frozenset[str] = frozenset()
     """Faults that this kind of IMU cannot have."""
 
@@ -68,7 +70,7 @@ class ImuDevice(abc.ABC):
         self._faults.append(fault)
 
     def clear(self) -> None:
-        """End all faults; what they have unplugged stays so."""
+        """End all faults."""
         self._faults.clear()
 
     @abc.abstractmethod

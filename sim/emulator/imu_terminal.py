@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import math
-import os
 import select
-import struct
 import threading
 import time
-import tty
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from sim.emulator.imu_faults import ImuFault
+from sim.emulator.pseudo_terminal import PseudoTerminal
+from sim.emulator.urgency import hurry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from sim.emulator.imu_device import ImuDevice
 
-_TCGETS2 = 0x802C542A  # Linux: the only call that tells speeds without a constant of their own
-_TERMIOS2 = struct.Struct("=4IB19B2I")
 _LONGEST_WAIT_S = 0.05
+_UNPLUGGED_S = 0.01
+"""How often an unplugged port looks whether it is back, s."""
 
 
 class ImuTerminal:
@@ -31,21 +32,38 @@ class ImuTerminal:
     A context manager.  What happens on the thread is lost to nobody: close() raises it.
     """
 
-    def __init__(self, device: ImuDevice) -> None:
-        """Create the pseudo-terminal; the device is switched on by start()."""
+    def __init__(
+        self,
+        device: ImuDevice,
+        *,
+        link: Path | None = None,
+        on_first: Callable[[], None] | None = None,
+    ) -> None:
+        """Take a device that start() switches on; the link always points at its port.
+
+        on_first is called on the thread when a client says something for the first time.
+        """
         self.device = device
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.path = os.ttyname(self._slave)
-        """Where the driver connects."""
+        self._pty = PseudoTerminal(link)
+        self._on_first = on_first
         self._start_ns = time.monotonic_ns()
         self._failure: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="emulated IMU", daemon=True)
 
+    @property
+    def path(self) -> str:
+        """Path of the port; empty while it is unplugged."""
+        return self._pty.path
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the thread before its time."""
+        return self._failure
+
     def start(self) -> None:
-        """Switch the device on; its clock begins at zero."""
+        """Plug the device in and switch it on; its clock begins at zero."""
+        self._pty.plug_in()
         self._start_ns = time.monotonic_ns()
         self._thread.start()
 
@@ -58,18 +76,15 @@ class ImuTerminal:
         amount: float | None = None,
     ) -> None:
         """Have a fault from now on; raises ValueError."""
-        self.device.add(
-            ImuFault(
-                name=name,
-                at_s=self._now_ns() / 1e9,
-                for_s=for_s,
-                probability=probability,
-                amount=amount,
-            )
-        )
+        self.add(ImuFault(name=name, for_s=for_s, probability=probability, amount=amount))
+
+    def add(self, fault: ImuFault) -> None:
+        """Have this fault, too, its time counting from now; raises ValueError."""
+        at_s = fault.at_s + self._now_ns() / 1e9
+        self.device.add(msgspec.structs.replace(fault, at_s=at_s))
 
     def clear(self) -> None:
-        """End all faults; what they have unplugged stays so."""
+        """End all faults."""
         self.device.clear()
 
     def close(self) -> None:
@@ -80,7 +95,7 @@ class ImuTerminal:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._unplug()
+        self._pty.pull_out()
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -103,37 +118,35 @@ class ImuTerminal:
         return time.monotonic_ns() - self._start_ns
 
     def _run(self) -> None:
+        hurry()
         try:
-            while not self._stop.is_set() and not self.device.unplugged(self._now_ns()):
+            while not self._stop.is_set():
                 self._serve()
         except Exception as error:  # noqa: BLE001 - close() raises it where somebody sees it
             self._failure = error
-        self._unplug()
+            self._pty.pull_out()
 
     def _serve(self) -> None:
         """Wait for what comes next and see to it."""
+        if self.device.unplugged(self._now_ns()):
+            self._pty.pull_out()
+            self._stop.wait(_UNPLUGGED_S)
+            return
+        self._pty.plug_in()
         wait_s = (self.device.due_ns() - self._now_ns()) / 1e9
         wait_s = min(max(wait_s, 0.0), _LONGEST_WAIT_S)
-        heard, _, _ = select.select([self._master], [], [], wait_s)
-        host_baud = self._host_baud()
+        heard, _, _ = select.select([self._pty.far], [], [], wait_s)
+        host_baud = self._pty.speed()
         if heard:
-            data = os.read(self._master, 4096)
-            if host_baud == self.device.speed(self._now_ns()):
-                self.device.hear(data, self._now_ns())
+            self._hear(self._pty.take(), host_baud)
         sent = self.device.step(self._now_ns(), host_baud)
         if sent:
-            with contextlib.suppress(BlockingIOError):  # nobody reads: lost, as on a wire
-                os.write(self._master, sent)
+            self._pty.give(sent)  # what nobody reads is lost, as on a wire
 
-    def _host_baud(self) -> int:
-        """Speed that the driver has set, bit/s."""
-        answer = fcntl.ioctl(self._slave, _TCGETS2, bytes(_TERMIOS2.size))
-        return int(_TERMIOS2.unpack(answer)[-1])
-
-    def _unplug(self) -> None:
-        """Hang up on whoever has the terminal open."""
-        master, slave = self._master, self._slave
-        self._master = self._slave = -1
-        for end in (master, slave):
-            if end >= 0:
-                os.close(end)
+    def _hear(self, data: bytes, host_baud: int) -> None:
+        """Let the device hear a client that talks at its speed."""
+        if self._on_first is not None:
+            self._on_first()
+            self._on_first = None
+        if host_baud == self.device.speed(self._now_ns()):
+            self.device.hear(data, self._now_ns())

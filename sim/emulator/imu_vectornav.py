@@ -25,6 +25,8 @@ _READ_ONLY = frozenset({1, 2, 3, 4})
 class VectorNavDevice(ImuDevice):
     """Registers, text output until it is turned off, and binary output 1."""
 
+    model = "vn100"
+
     def __init__(
         self,
         source: ImuSource,

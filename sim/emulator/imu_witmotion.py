@@ -26,6 +26,7 @@ _FRAMES = (0, 1, 2, 3, 4, 9)
 class WitMotionDevice(ImuDevice):
     """Frames by content mask at a rate by code; settings behind a lock; it never answers."""
 
+    model = "wt901"
     cannot = frozenset({"clock-jump"})
 
     def __init__(

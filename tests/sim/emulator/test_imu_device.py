@@ -20,6 +20,7 @@ def rest() -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
 class Ticker(ImuDevice):
     """Sends its clock in ms as ten digits, hundred times a second; a byte takes 0.1 ms."""
 
+    model = "ticker"
     cannot = frozenset({"clock-jump"})
     hertz = 100.0
 
