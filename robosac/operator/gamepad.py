@@ -107,10 +107,9 @@ class Gamepad(Source):
         self._disconnect()
 
     def _connect(self) -> None:
-        """Open the device and know nothing of its buttons."""
+        """Open the device; a button that was down stays so until it is told to be up."""
         self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._rest = b""
-        self._down.clear()
 
     def _disconnect(self) -> None:
         """Let go of everything."""
