@@ -150,8 +150,8 @@ class Heartbeat(Source):
 
     def _let_go(self, why: str) -> None:
         if self._holder:
-            self._holder = ""
             _log.info("operator: dead-man released (%s, %s)", self.name, why)
+            self._holder = ""
 
     def _drop(self, why: str) -> None:
         self.dropped += 1
