@@ -19,6 +19,7 @@ _RESTART_S = 0.2
 _RESTART_MAX_S = 10.0
 _WAIT_S = 0.05
 _CLOSE_S = 5.0
+_EXIT_S = 3.0
 
 
 class WriterLink:
@@ -103,7 +104,7 @@ class WriterLink:
         self._closed = True
         self._pipe.close()
         try:
-            self._process.wait(max(deadline - time.monotonic(), _WAIT_S))
+            self._process.wait(_EXIT_S)
         except subprocess.TimeoutExpired:
             self._death = f"writer process {self._process.pid} is still writing"
 
