@@ -123,7 +123,8 @@ class _Follow:
     """Fires when a joint is blocked, or its reading does not change although its target moves.
 
     Blocked: far from its target, pushing hard, and not moving, for stuck_s.  Frozen: position and
-    velocity the same, bit for bit, for stuck_s in which the target has moved by half as far.
+    velocity the same, bit for bit, for stuck_s in which the target has moved by half as far; or a
+    position that is the same, bit for bit, while the velocity says that it has gone as far.
     """
 
     def __init__(self, spec: RobotSpec) -> None:
@@ -131,7 +132,9 @@ class _Follow:
         self._far, self._move = safety.stuck_rad, safety.stuck_move
         self._patience_ns = safety.stuck_s * 1e9
         self._hard = safety.stuck_effort * spec.column("effort_max")
+        self._turning = safety.stuck_move / safety.stuck_s
         size = len(spec.joints)
+        self._gone = np.zeros(size, np.float32)
         self._blocked_ns, self._frozen_ns = np.zeros(size, np.int64), np.zeros(size, np.int64)
         self._anchor = self._lowest = self._highest = np.zeros(size, np.float32)
         self._idle = True
@@ -141,13 +144,15 @@ class _Follow:
     ) -> int | None:
         """First such joint."""
         far = np.abs(target - reading.position) > self._far
-        same = _same(last, reading)
-        if not (far.any() or same.any()):
+        unmoved = reading.position == last.position
+        if not (far.any() or unmoved.any()):
             self._idle = True
             return None
         now_ns = reading.stamp_ns
         if self._idle:
             self._begin(last)
+        same = unmoved & (reading.velocity == last.velocity)
+        self._gone = np.where(unmoved, self._gone + self._step(last, reading), 0)
         blocked = far & (effort > self._hard)
         blocked &= reading.position <= self._anchor + self._move
         blocked &= reading.position >= self._anchor - self._move
@@ -159,15 +164,26 @@ class _Follow:
         frozen = same & (self._highest - self._lowest > self._far / 2)
         blocked &= now_ns - self._blocked_ns >= self._patience_ns
         frozen &= now_ns - self._frozen_ns >= self._patience_ns
-        return _first(blocked | frozen)
+        return _first(blocked | frozen | (self._gone > self._far))
 
     def forget(self) -> None:
         self._idle = True
+
+    def _step(self, last: RobotState, reading: RobotState) -> FloatArray:
+        """How far joints have turned since the last reading if their velocities are right, rad.
+
+        Slow ones may flicker, and what repeats the velocity as well is no new sample.
+        """
+        speed = np.abs(reading.velocity)
+        speed *= (speed > self._turning) & (reading.velocity != last.velocity)
+        step: FloatArray = speed * np.float32((reading.stamp_ns - last.stamp_ns) / 1e9)
+        return step
 
     def _begin(self, last: RobotState) -> None:
         """Count every joint's time from the reading before."""
         self._idle = False
         self._blocked_ns[:] = self._frozen_ns[:] = last.stamp_ns
+        self._gone = np.zeros_like(self._gone)
         self._anchor = last.position
         self._lowest = np.full_like(self._lowest, np.inf)
         self._highest = np.full_like(self._highest, -np.inf)

@@ -88,6 +88,10 @@ class Targets:
         self._sent, self._sent_ns = command, now_ns
         return command
 
+    def sent(self, now_ns: int) -> None:
+        """Say when the last command was out; the first one waits for the torque to come on."""
+        self._sent_ns = now_ns
+
     def _elapsed_s(self, now_ns: int) -> float:
         """Time since the last command, s; a long silence must not buy a long jump."""
         if self._sent is None:

@@ -201,7 +201,9 @@ class SafeRobot(Robot):
                 self._hear(command)
             allowed = self._allowed(command)
             if allowed is not None:
-                return self._robot.write(self._targets.send(allowed, self._robot.now()))
+                applied = self._robot.write(self._targets.send(allowed, self._robot.now()))
+                self._targets.sent(self._robot.now())
+                return applied
             self._stay_limp()
         return _no_torque(self._measured().copy())
 

@@ -249,10 +249,10 @@ def watchdog(one: Hazard) -> Finding:
     return _stops(one, struck("watchdog", id=SERVO), "hardware_error")
 
 
-@hazard("B20", "a servo heats up by 20 °C/s", must="sits down before it cuts out", within=75)
+@hazard("B20", "a servo heats up by 8 °C/s", must="sits down before it cuts out", within=75)
 def overheating(one: Hazard) -> Finding:
     """Timed from 65 °C; temperatures are read once a second."""
-    with Trial(struck("overheat", id=SERVO, amount=20)) as trial:
+    with Trial(struck("overheat", id=SERVO, amount=8)) as trial:
         trial.walk_until_struck()
         servo = trial.rig.bus.bench.servos[SERVO - 1]
         while servo.actuator.temperature < _HOT_C and trial.stopped() is None:

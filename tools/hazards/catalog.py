@@ -6,7 +6,7 @@ import importlib
 
 from tools.hazards.registry import EXPECTED, HAZARDS, Hazard
 
-MODULES = ("bus", "imu")
+MODULES = ("bus", "imu", "policy", "operator")
 
 
 def hazards() -> list[Hazard]:

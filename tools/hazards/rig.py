@@ -148,6 +148,10 @@ class VirtualImu(Imu):
         """What came over the wire."""
         return self._decoder.counts
 
+    def describe(self) -> str:
+        """What it is."""
+        return "an emulated VN-100"
+
     def open(self) -> None:
         """Ask for the driver's message at the configured rate, and wait until it comes."""
         self._forget()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import gymnasium
 import numpy as np
 
 from robosac.cli.resolve import make_task
 from robosac.env import RobotEnv
-from robots import RobotError, SafeRobot, SafetyStopError, State
+from robots import JointCommand, RobotError, SafeRobot, SafetyStopError, State
 from tools.hazards.rig import make_rig
 from tools.hazards.witness import Witness
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-STRIKE_S = 3.0
+STRIKE_S = 4.0
 """When faults strike, s after power-on: by then the robot walks."""
 INSIST_TICKS = 60
 """How long the policy goes on commanding a robot that has stopped, ticks."""
@@ -35,7 +36,8 @@ _GYRO_RAD_S = 0.1
 _SAMPLE_NS = 8_000_000
 _PATIENCE_TICKS = 350
 _UPRIGHT = (State.ACTIVE, State.HOLD)
-_AT_REST = (State.STANDBY, State.FAULT)
+_DRIVEN = (State.ACTIVE, State.HOLD, State.SIT)
+_AT_REST = (State.STANDBY, State.FAULT, State.ESTOP)
 _LIES_MAX = 5
 
 
@@ -62,10 +64,12 @@ class Heard(logging.Handler):
 class Trial:
     """A robot, its environment, a gait, and everybody who watches; a context manager."""
 
-    def __init__(self, *faults: str, imu_faults: Iterable[ImuFault] = ()) -> None:
+    def __init__(
+        self, *faults: str, imu_faults: Iterable[ImuFault] = (), attended: bool = False
+    ) -> None:
         """Put the robot together; faults are those of the emulated bus and IMU."""
         self.rig = make_rig(faults, imu_faults)
-        self.robot = SafeRobot(self.rig.robot)
+        self.robot = SafeRobot(self.rig.robot, attended=attended)
         self.env = RobotEnv(self.robot, make_task("walk", self.rig.spec))
         self.period_s = 1 / self.env.task.control_hz
         self.witness = Witness(self.rig.spec, self.rig.bus.bench.servos)
@@ -75,8 +79,6 @@ class Trial:
         """Control ticks since the robot was enabled."""
         self.states: list[tuple[int, int, State]] = []
         """Every state after the one before it, with its tick and its time, ns."""
-        self.errors: list[tuple[int, RobotError]] = []
-        """What was raised in a tick."""
         self.lies: list[str] = []
         """Readings that were not what the joints and the body did; the first few."""
         self.strike_ns = round(1e9 * STRIKE_S)
@@ -85,7 +87,7 @@ class Trial:
         """Number of the last tick before it."""
         self.judge_readings = True
         """Whether readings must be true; off for faults that no driver can see."""
-        self.gait = trot
+        self.gait: Callable[[int], FloatArray] = trot
         """What the policy does: an action for every tick."""
         self.heard = Heard(lambda: self.ticks)
         self._cleanup = contextlib.ExitStack()
@@ -105,10 +107,11 @@ class Trial:
         """Come to rest."""
         self._cleanup.close()
 
-    def stand_up(self) -> None:
+    def stand_up(self, seed: int | None = 0) -> tuple[FloatArray, dict[str, Any]]:
         """Enable the robot; raises what keeps it from standing."""
-        self.env.reset(seed=0)
+        found = self.env.reset(seed=seed)
         self._note_state()
+        return found
 
     def walk_until_struck(self) -> None:
         """Walk until just before the fault strikes."""
@@ -130,24 +133,37 @@ class Trial:
     def walk_on(self) -> bool:
         """Walk until the robot has come to rest by itself; whether it has."""
         for _ in range(_PATIENCE_TICKS):
-            if self.robot.state in _AT_REST:
-                return True
+            at_rest = self.robot.state in _AT_REST
             self.tick()
+            if at_rest:
+                return True
         return False
 
-    def tick(self, action: FloatArray | None = None) -> None:
-        """One control period."""
+    def tick(self) -> None:
+        """One control period, by the gait, whatever the driver raises."""
+        with contextlib.suppress(RobotError, gymnasium.error.ResetNeeded):
+            self.step(self.gait(self.ticks + 1))
+
+    def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+        """One control period; raises what the environment lets through."""
         self.ticks += 1
         began_ns = self.robot.now()
         try:
-            self.env.step(self.gait(self.ticks) if action is None else action)
-        except RobotError as error:
-            self.errors.append((self.ticks, error))
-        left_s = self.period_s - (self.robot.now() - began_ns) / 1e9
-        if self.robot.state not in _UPRIGHT and left_s > 0:
-            self.rig.line.sleep(left_s)  # a step that failed has not waited
-        self._note_state()
-        self._judge_reading()
+            return self.env.step(action)
+        except gymnasium.error.ResetNeeded:  # it has refused to stand up: command it all the same
+            self.robot.write(JointCommand.towards(action, self.rig.spec))
+            self.robot.read()
+            raise
+        finally:
+            left_s = self.period_s - (self.robot.now() - began_ns) / 1e9
+            if self.robot.state not in _UPRIGHT and left_s > 0:
+                self.rig.line.sleep(left_s)  # a step that failed has not waited
+            self._note_state()
+            self._judge_reading()
+
+    def stall(self, seconds: float) -> None:
+        """Let time go by in which the control loop does nothing."""
+        self.rig.line.sleep(seconds)
 
     def insist(self) -> list[str]:
         """Go on commanding and enabling a robot that has latched a stop; what it let happen."""
@@ -195,7 +211,7 @@ class Trial:
     def _judge_reading(self) -> None:
         """Hold what was read to what was true while the samples were taken."""
         reading = self.rig.robot.last
-        if reading is None or not self.judge_readings:
+        if reading is None or not self.judge_readings or self.robot.state not in _DRIVEN:
             return
         if not reading.is_finite():
             self._lie("not finite")

@@ -102,6 +102,13 @@ def always(trial: Trial) -> list[str]:
     return [*trial.witness.problems, *trial.lies]
 
 
+def bursts(trial: Trial) -> list[str]:
+    """Whether ticks were made up for: a late goal and the next on the grid may be close."""
+    if trial.witness.densest_s >= trial.period_s:
+        return []
+    return [f"three goals within {1e3 * trial.witness.densest_s:.1f} ms"]
+
+
 def overtime(hazard: Hazard, ticks: int) -> list[str]:
     """Complain of a reaction that came too late."""
     if hazard.within is None or ticks <= hazard.within:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,8 +51,9 @@ class Witness:
         """What servos were told, or did, and must never have been; the first few."""
         self.drove_ns = 0
         """When a servo last drove, ns."""
-        self.goals = 0
-        """Goals that were sent to all servos."""
+        self.densest_s = math.inf
+        """Shortest time in which three instructions set goals, s."""
+        self._told_ns = deque[int](maxlen=3)
 
     @property
     def driving(self) -> bool:
@@ -71,7 +74,9 @@ class Witness:
         address = int.from_bytes(frame.parameters[:2], "little")
         if frame.instruction != Instruction.SYNC_WRITE or address != Register.GOAL_POSITION.address:
             return
-        self.goals += 1
+        self._told_ns.append(now_ns)
+        if len(self._told_ns) == self._told_ns.maxlen:
+            self.densest_s = min(self.densest_s, (now_ns - self._told_ns[0]) / 1e9)
         values = frame.parameters[_HEAD:]
         for start in range(0, len(values), 1 + _VALUE):
             goal = np.frombuffer(values, "<i4", 1, start + 1)[0]
