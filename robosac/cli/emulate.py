@@ -19,7 +19,7 @@ from robosac.exit_codes import EXIT_DONE, EXIT_INTERRUPTED
 from robosac.lifeline import Lifeline, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from robots import RobotFolder
     from robots.imu import ImuSpec
@@ -53,6 +53,8 @@ class Emulate(msgspec.Struct, frozen=True, kw_only=True):
     """Seed of the faults' dice."""
     link: Path | None = None
     """Folder for the links `servos` and `imu`, which lead to the ports whatever they are called."""
+    track: Path | None = None
+    """Write where the robot really is to this file, twenty lines of JSON a second."""
     json: bool = False
     """Print the ports as one line of JSON, and end when standard input does."""
 
@@ -69,12 +71,12 @@ class Emulate(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"--link {self.link}: {error}; expected a folder of its own"
             ) from None
-        with contextlib.closing(emulation):
+        with contextlib.closing(emulation), _tracked(emulation, self.track) as follow:
             if self.json:
-                _serve_parent(emulation, self.link)
+                _serve_parent(emulation, self.link, follow)
                 return EXIT_DONE
             with contextlib.suppress(KeyboardInterrupt):
-                _serve_people(emulation)
+                _serve_people(emulation, follow)
         say("the ports are gone")
         return EXIT_INTERRUPTED
 
@@ -101,6 +103,7 @@ class Emulate(msgspec.Struct, frozen=True, kw_only=True):
             faults=tuple(parse_any(text) for text in self.fault),
             seed=self.seed,
             hands=self.hands,
+            track=self.track is not None,
         )
         return Emulation(folder, options, imu=self._imu_spec(folder), links=self.link)
 
@@ -124,7 +127,30 @@ def _list_faults() -> int:
     return EXIT_DONE
 
 
-def _serve_people(emulation: Emulation) -> None:
+@contextlib.contextmanager
+def _tracked(emulation: Emulation, path: Path | None) -> Iterator[Callable[[], None]]:
+    """Open the file of the track, and yield what brings it up to date."""
+    track = emulation.track
+    if path is None or track is None:
+        yield lambda: None
+        return
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise ConfigError(f"--track {path}: {error.strerror}; expected a file to write") from None
+    encoder = msgspec.json.Encoder()
+
+    def follow() -> None:
+        while track.notes:
+            file.write(encoder.encode(track.notes.popleft()) + b"\n")
+        file.flush()
+
+    with file:
+        yield follow
+        follow()
+
+
+def _serve_people(emulation: Emulation, follow: Callable[[], None]) -> None:
     """Say where the ports are, each time they are somewhere else, until something breaks."""
     shown: dict[str, str] = {}
     while emulation.failure is None:
@@ -133,6 +159,7 @@ def _serve_people(emulation: Emulation) -> None:
                 shown[name] = line
                 say(f"{name} {line}")
         _read_diary(emulation, say)
+        follow()
         time.sleep(_LOOK_S)
 
 
@@ -149,7 +176,7 @@ def _ports(emulation: Emulation) -> dict[str, str]:
     return found
 
 
-def _serve_parent(emulation: Emulation, link: Path | None) -> None:
+def _serve_parent(emulation: Emulation, link: Path | None, follow: Callable[[], None]) -> None:
     """Tell the ports to the parent process once, and serve until it has had enough."""
     lifeline = Lifeline()
     servos, imu = emulation.servos.path, emulation.imu.path if emulation.imu else None
@@ -158,6 +185,7 @@ def _serve_parent(emulation: Emulation, link: Path | None) -> None:
     tell(servos=servos, imu=imu)
     while emulation.failure is None and not lifeline.cut:
         _read_diary(emulation, _say_aside)
+        follow()
         time.sleep(_LOOK_S)
 
 

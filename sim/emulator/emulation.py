@@ -17,6 +17,7 @@ from sim.emulator.imu_terminal import ImuTerminal
 from sim.emulator.mujoco_motion import MujocoJoints, Place
 from sim.emulator.robot import make_bus, make_imu
 from sim.emulator.terminal import Terminal
+from sim.emulator.track import Track
 from sim.errors import FaultError
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class EmulationOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seed of the faults' dice."""
     hands: bool = False
     """Whether hands put the robot back when it lies limp."""
+    track: bool = False
+    """Whether to note where the robot is."""
 
 
 class Emulation:
@@ -82,6 +85,10 @@ class Emulation:
         """Whoever puts it back; None where nobody does."""
         if self.hands is not None:
             bus.bench.helpers.append(self.hands.step)
+        self.track = Track(self.plant) if options.track else None
+        """Where the robot really is; None where nobody wants to know."""
+        if self.track is not None:
+            bus.bench.helpers.append(self.track.step)
         self._links = links
         self._faults = options.faults
         self._once = threading.Lock()

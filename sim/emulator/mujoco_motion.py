@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import mujoco
@@ -81,6 +82,13 @@ class MujocoJoints(Plant):
         """Angle between the body's up axis and the vertical, rad."""
         _, x, y, _ = self._data.qpos[self._index.base_quaternion]
         return float(np.arccos(np.clip(1 - 2 * (x * x + y * y), -1, 1)))
+
+    @property
+    def pose(self) -> tuple[float, float, float, float]:
+        """Position of the base in the world, m, and its heading, rad."""
+        x, y, z = self._data.qpos[self._index.base_position].tolist()
+        w, i, j, k = self._data.qpos[self._index.base_quaternion].tolist()
+        return x, y, z, math.atan2(2 * (w * k + i * j), 1 - 2 * (j * j + k * k))
 
     @property
     def spread(self) -> float:
