@@ -28,9 +28,15 @@ class Doctor(msgspec.Struct, frozen=True, kw_only=True):
     """What the robot should learn from that learner."""
     env: str | None = None
     """Environment instead of a robot: a Gymnasium id (HalfCheetah-v5) or dm_control/walker-walk."""
+    footprint: bool = False
+    """Say what a robot's computer needs: disk for the base installation, memory of a deployment."""
 
     def execute(self) -> int:
         """Print what was found; exit code 2 when something is wrong."""
+        if self.footprint:
+            from robosac.cli.footprint import report_footprint
+
+            return report_footprint()
         if self.learner is not None:
             return _check_learner(self, self.learner)
         for given, name in ((self.keys, "--keys"), (self.env, "--env")):

@@ -1,0 +1,143 @@
+"""Deploy a policy on an emulated robot, in real time, and measure how punctual it is and how far.
+
+    python tools/deploy_walk.py runs/pup/policy/final.onnx --seconds 600
+    python tools/deploy_walk.py runs/pup/policy/final.onnx --seconds 600 --ordinary
+
+`robosac emulate` and `robosac deploy` are processes as a user starts them; the operator's words
+come through a pipe.  `--ordinary` takes the right to real-time priority away from the robot's
+process.  Speed is the truth of the emulator's physics, beside what leg odometry said and what the
+policy did in simulation, by its contract.  Exit code 1 when a tick was missed, or the robot fell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import itertools
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robosac.policy import OnnxPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("robosac", "mujoco", "numpy", "onnxruntime", "pyserial", "mcap")
+PATIENCE_S = 60.0
+_PR_CAPBSET_DROP, _CAP_SYS_NICE = 24, 23
+
+
+@contextlib.contextmanager
+def emulator(robot: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Run the emulator; yields its ports."""
+    track = ["--track", str(folder / "track.jsonl")]
+    command = [sys.executable, "-m", "robosac", "emulate", "--robot", robot, "--json", *track]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.communicate(timeout=PATIENCE_S)
+
+
+def deploy(options: argparse.Namespace, ports: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Let it stand up and walk, and return its summary."""
+    command = [sys.executable, "-m", "robosac", "deploy", "--robot", options.robot]
+    command += ["--port", ports["servos"], "--imu", ports["imu"], "--policy", str(options.policy)]
+    process = subprocess.Popen(
+        [*command, "--run", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        preexec_fn=_be_ordinary if options.ordinary else None,  # noqa: PLW1509 -- no threads here
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if line.startswith("standby"):
+            process.stdin.write("go\n")
+        if line.startswith("active") and float(line.split()[1]) >= options.seconds:
+            process.stdin.write("quit\n")
+    code = process.wait(PATIENCE_S)
+    (path,) = folder.glob("2*.json")
+    summary: dict[str, Any] = json.loads(path.read_text()) | {"exit_code": code}
+    return summary
+
+
+def _be_ordinary() -> None:
+    """Give up the right to real-time priority, before the program starts."""
+    resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)
+
+
+def forward_m(track: Path) -> float:
+    """How far the robot went in the direction it faced, by the emulator's truth."""
+    notes = [json.loads(line) for line in track.read_text().splitlines()]
+    return math.fsum(
+        (after["x"] - before["x"]) * math.cos(before["yaw"])
+        + (after["y"] - before["y"]) * math.sin(before["yaw"])
+        for before, after in itertools.pairwise(notes)
+    )
+
+
+def main() -> int:
+    """Deploy once, print and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("policy", type=Path)
+    parser.add_argument("--robot", default="pup")
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long it walks, s")
+    parser.add_argument("--ordinary", action="store_true", help="without real-time priority")
+    parser.add_argument("--name", help="name of the file in tools/results; by default none is made")
+    options = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with emulator(options.robot, folder) as ports:
+            summary = deploy(options, ports, folder / "deployed")
+        speed_mps = forward_m(folder / "track.jsonl") / summary["wall_s"]
+    evaluation = OnnxPolicy.load(options.policy).contract.training.evaluation
+    in_sim = None if evaluation is None else evaluation.speed_mps
+    wake = summary["lateness"]["wake"]
+    print(
+        f"{'ordinary' if options.ordinary else 'real-time'} priority: "
+        f"{summary['wall_s']:.0f} s, missed {summary['missed_ticks']} of {wake['count']} ticks; "
+        f"late p50 {wake['p50_us']:.0f}, p99 {wake['p99_us']:.0f}, max {wake['max_us']:.0f} us"
+    )
+    print(
+        f"true speed {speed_mps:.3f} m/s, odometry {summary['speed_mps']:.3f} m/s, "
+        f"in simulation {in_sim if in_sim is None else round(in_sim, 3)} m/s, "
+        f"falls {summary['falls']}, guards {summary['guards']}"
+    )
+    if options.name:
+        content = {
+            "command": f"python tools/deploy_walk.py POLICY --seconds {options.seconds:g}"
+            + (" --ordinary" if options.ordinary else ""),
+            "versions": {library: version(library) for library in LIBRARIES},
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "python": platform.python_version(),
+            "took_s": round(time.monotonic() - started, 1),
+            "true_speed_mps": speed_mps,
+            "simulated_speed_mps": in_sim,
+            "summary": summary,
+        }
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    return 1 if summary["missed_ticks"] or summary["falls"] or summary["exit_code"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
