@@ -67,6 +67,13 @@ _POSITIVE_LIMITS = (
     "voltage_brownout",
 )
 
+_ORDERED_LIMITS = (
+    ("stale_hold_s", "stale_damp_s"),
+    ("late_s", "late_stop_s"),
+    ("derate_c", "sit_c"),
+    ("voltage_brownout", "voltage_min"),
+)
+
 
 class JointSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One actuated joint: hardware limits, stance, gains and the policy's share of its range."""
@@ -377,13 +384,12 @@ def _safety_problems(safety: SafetyLimits) -> list[str]:
             found.append(f"safety.{field} {value}; expected a positive number")
     if not 0 <= safety.fade_in_s < math.inf:
         found.append(f"safety.fade_in_s {safety.fade_in_s}; expected zero or more")
-    if not safety.derate_c < safety.sit_c:
-        found.append(f"safety.derate_c {safety.derate_c} is not below sit_c {safety.sit_c}; swap")
-    if not (safety.voltage_brownout or 0.0) <= (safety.voltage_min or math.inf):
-        found.append(
-            f"safety.voltage_brownout {safety.voltage_brownout} is above voltage_min "
-            f"{safety.voltage_min}; swap them"
-        )
+    for lower, upper in _ORDERED_LIMITS:
+        low, high = getattr(safety, lower), getattr(safety, upper)
+        if low is not None and high is not None and low > high:
+            found.append(f"safety.{lower} {low} is above {upper} {high}; swap them")
+    if safety.derate_c == safety.sit_c:
+        found.append(f"safety.derate_c and sit_c are {safety.sit_c}; derate at a lower one")
     return found
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from robots import Guard, SafetyStopError, State
+from robots.safety import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,11 +61,15 @@ trouble = st.fixed_dictionaries(
         "quaternion": attitudes.map(lambda numbers: np.array(numbers, np.float32)),
         "joint_age_s": ages,
         "imu_age_s": ages,
+        "joint_jumps": st.integers(0, 4),
+        "temperature": nasty_pairs,
+        "voltage": nasty,
     },
 )
 readings: SearchStrategy[Reading] = st.one_of(st.just({}), trouble)
 pauses = st.sampled_from([0, 1, 20, 20, 20, 39, 120, 3000])
-acts = st.sampled_from(["", "", "", "", "enable", "stop", "clear", "disarm", "place"])
+operators = ["enable", "stop", "clear", "disarm", "place", "estop", "release_estop", "late"]
+acts = st.sampled_from(["", "", "", "", *operators])
 ticks = st.lists(st.tuples(acts, readings, commands, pauses), max_size=25)
 starts = st.tuples(
     st.floats(-1.046875, 1.046875, width=32), st.floats(-2.546875, -0.453125, width=32)
@@ -80,6 +85,8 @@ def drive(bench: Bench, act: str, reading: Reading, pause_ms: int) -> None:
             bench.safe.place(np.random.default_rng(0))
         elif act == "disarm":
             bench.safe.disarm("test")
+        elif act == "late":
+            bench.safe.tick_late(0.2)
         elif act:
             getattr(bench.safe, act)()
     bench.safe.wait_until(bench.safe.now() + pause_ms * 1_000_000)
@@ -191,6 +198,32 @@ def test_nothing_leads_from_a_latched_cause_to_motion_but_clear_and_enable(
         drive(bench, "enable", reading, pause_ms)
         bench.tick()
         assert bench.state is State.FAULT
+        assert bench.robot.limp
+
+
+@settings(max_examples=150)
+@given(
+    state=st.sampled_from(State),
+    sequence=st.lists(st.tuples(acts, readings, pauses), max_size=25),
+)
+def test_nothing_leads_out_of_an_emergency_stop_but_release_and_then_clear(
+    new_bench: Callable[..., Bench],
+    state: State,
+    sequence: list[tuple[str, Reading, int]],
+) -> None:
+    """From whatever state it came; and then the robot is limp in STANDBY."""
+    bench = new_bench()
+    bench.to(state)
+    bench.fire(Event.ESTOP)
+    held = True
+    for act, reading, pause_ms in sequence:
+        drive(bench, act, reading, pause_ms)
+        held = act == "estop" or (held and act != "release_estop")
+        if act == "clear" and not held:
+            assert bench.state in (State.STANDBY, State.FAULT)
+            assert bench.robot.limp
+            return
+        assert bench.state is State.ESTOP
         assert bench.robot.limp
 
 
