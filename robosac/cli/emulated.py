@@ -12,7 +12,6 @@ import msgspec
 
 from robosac.cli.supervisor import ChildDiedError
 from robosac.errors import ConfigError
-from robosac.exit_codes import EXIT_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,12 +29,24 @@ class Ports(msgspec.Struct, frozen=True):
     imu: str
 
 
+def check_devices(robot: str) -> None:
+    """Raise ConfigError when a robot has nothing that could be emulated."""
+    import robots
+
+    folder = robots.find(robot)
+    for name, device in (("[bus]", folder.spec.bus), ("[imu_device]", folder.spec.imu_device)):
+        if device is None:
+            raise ConfigError(
+                f"robot {folder.spec.name!r} has no devices to emulate; expected {name} in "
+                f"{folder.path / 'robot.toml'}, as robots/pup has it; leave out --emulate"
+            )
+
+
 @contextlib.contextmanager
 def emulated(robot: str, *, seed: int) -> Iterator[Ports]:
     """Run the emulator of a robot and yield where its devices are.
 
-    Its physics goes on in real time; hands put the robot on its feet when it has fallen.  Raises
-    ConfigError when the robot has no devices that could be emulated.
+    Its physics goes on in real time; hands put the robot on its feet when it has fallen.
     """
     command = [sys.executable, "-m", "robosac", "emulate", "--robot", robot, "--json", "--hands"]
     process = subprocess.Popen(  # noqa: S603 -- our own command
@@ -50,8 +61,6 @@ def emulated(robot: str, *, seed: int) -> Iterator[Ports]:
         line = process.stdout.readline()
         if not line:
             code = process.wait(_PATIENCE_S)
-            if code == EXIT_USER:
-                raise ConfigError(f"robot {robot!r} cannot be emulated; the log says why")
             raise ChildDiedError(f"the emulator ended with exit code {code} before it was ready")
         yield msgspec.json.decode(line, type=Ports)
     finally:

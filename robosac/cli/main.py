@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -77,6 +78,10 @@ def _run(options: Command) -> int:
     """Run the command, and turn what went wrong into a line and a code."""
     try:
         return options.execute()
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as `| head` has; nor can the flush at exit write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         complain("interrupted; the run folder is whole, go on with --resume")
         return EXIT_INTERRUPTED

@@ -136,6 +136,10 @@ def _check_combination(options: Sim) -> None:
         raise ConfigError("--sync is one process in lockstep; leave out --runners and --pace")
     if options.emulate and (options.env is not None or options.sync):
         raise ConfigError("--emulate is a robot in real time; leave out --env and --sync")
+    if options.emulate:
+        from robosac.cli.emulated import check_devices
+
+        check_devices(options.robot)
     if options.sync and options.fleet is not None:
         raise ConfigError("--sync is one process in lockstep; leave out --fleet")
     if options.name is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +12,7 @@ import pytest
 
 import robots
 from robosac.cli.main import main
-from robosac.exit_codes import EXIT_USER
+from robosac.exit_codes import EXIT_INTERRUPTED, EXIT_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,9 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--resume"], "--run"),
         (["--env", "Pendulum-v1", "--pace", "realtime"], "needs a robot"),
         (["--sync", "--runners", "2"], "--runners"),
+        (["--emulate", "--robot", "go2"], "[bus]"),
+        (["--emulate", "--env", "Pendulum-v1"], "--env"),
+        (["--emulate", "--sync"], "--sync"),
     ],
 )
 def test_unusable_options_are_named_with_what_was_expected(
@@ -160,3 +165,15 @@ def test_a_missing_policy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_doctor_of_an_unknown_robot_offers_the_known(capsys: pytest.CaptureFixture[str]) -> None:
     """As every command does."""
     assert "go2" in complaint(["doctor", "--robot", "go3"], capsys)
+
+
+def test_a_reader_who_has_had_enough_sees_no_traceback() -> None:
+    """`robosac doctor | head -1` ends quietly."""
+    command = [sys.executable, "-m", "robosac", "doctor", "--robot", "go2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == EXIT_INTERRUPTED
+    process.stderr.close()
