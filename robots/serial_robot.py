@@ -2,7 +2,8 @@
 
 Servos regulate their own position with gains of their own, which are those of robot.toml.  So a
 command's targets are realised and nothing else: other gains and feed-forward torques are not, and
-a command without any stiffness, which is what damping is, takes the torque off.  write() returns
+a command without stiffness but with damping lets the motors brake themselves, which is the damping
+of robot.toml whatever was asked for, and one without either takes the torque off.  write() returns
 what of a command was realised.
 """
 
@@ -147,18 +148,17 @@ class SerialRobot(Robot):
         return state
 
     def write(self, command: JointCommand) -> JointCommand:
-        """Send targets, the torque on from the first one; without any stiffness, take it off.
+        """Send targets, the torque on from the first one; without any stiffness, brake or go limp.
 
         Returns what servos really do: targets within mechanical limits in whole counts with the
-        gains of robot.toml and no feed-forward, or nothing at all.
+        gains of robot.toml and no feed-forward; or its damping alone; or nothing at all, which is
+        also what becomes of damping where the torque was off, or a servo did not confirm it.
         Raises ValueError for targets that are not finite and for stiffness in some joints only,
         ServoEnableError, PortLostError, WriteBlockedError.
         """
         chain = self._connected()
         if not command.kp.any():
-            self.disarm("a command without stiffness")
-            zero = np.zeros_like(command.position)
-            return JointCommand(position=command.position.copy(), kp=zero, kd=zero, torque=zero)
+            return self._without_stiffness(chain, command)
         if not (command.kp > 0).all():
             raise ValueError(f"kp {command.kp}; expected all positive, or all zero for no torque")
         if not np.isfinite(command.position).all():
@@ -166,6 +166,15 @@ class SerialRobot(Robot):
         if not chain.enabled:
             chain.enable()
         return JointCommand.towards(chain.write(command.position), self._spec)
+
+    def _without_stiffness(self, chain: Chain, command: JointCommand) -> JointCommand:
+        """Brake if that is asked for and can be had, else go limp; what was realised."""
+        damped = bool(command.kd.any()) and chain.damp()
+        if not damped:
+            self.disarm("a command without stiffness")
+        zero = np.zeros_like(command.position)
+        kd = self._spec.column("kd") if damped else zero
+        return JointCommand(position=command.position.copy(), kp=zero, kd=kd, torque=zero)
 
     def wait_until(self, deadline_ns: int) -> None:
         """Sleep until the deadline."""
@@ -202,6 +211,12 @@ class SerialRobot(Robot):
             self.disarm("close")
         finally:
             self._release()
+
+    def describe(self) -> list[str]:
+        """What connect() has found out about the devices, a line each; none while not connected."""
+        if self._chain is None:
+            return []
+        return [*self._chain.describe(), self._imu.describe()]
 
     def base_motion(self) -> BaseMotion | None:
         """Estimate of the leg odometry at the last reading; None before it, or without legs."""

@@ -6,15 +6,16 @@ Who is at fault is said here, and what that means for the robot is decided elsew
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from robots.dynamixel.chain_state import ChainState
 from robots.dynamixel.control_table import (
     RAD_PER_COUNT,
     RAD_PER_S_PER_COUNT,
     VOLT_PER_COUNT,
+    WATCHDOG_S_PER_COUNT,
     WATCHDOG_TRIPPED,
     HardwareError,
     Register,
@@ -54,74 +55,6 @@ _SAMPLE_ROUNDS = 3
 _SILENT_READS = 3  # in a row without a usable answer, after which a servo is named in the log
 
 
-@dataclass
-class ChainState:
-    """What is known about every servo, in the order of the bus's servos; arrays of shape (J,).
-
-    A servo that did not answer keeps its values, and its stamp tells how old they are.
-    """
-
-    stamp_ns: IntArray
-    """When each servo's values were read, in the port's time, ns; 0 before the first."""
-    position: FloatArray
-    """Joint positions, rad."""
-    velocity: FloatArray
-    """Joint velocities, rad/s."""
-    effort: FloatArray
-    """Joint torques as far as the current tells, N·m."""
-    torque: NDArray[np.bool_]
-    """Whether the torque is on."""
-    hardware_error: IntArray
-    """Bits of HardwareError that are latched."""
-    alert: NDArray[np.bool_]
-    """Whether the last answer carried the alert bit."""
-    error: IntArray
-    """Error number of the last answer; 0 is none."""
-    watchdog: IntArray
-    """Bus watchdog, counts; -1 has tripped."""
-    forgetful: NDArray[np.bool_]
-    """Whether the servo has restarted since it was set up, so that its values are not known."""
-    jumps: IntArray
-    """How many samples in a row were dropped because the position cannot have changed so much."""
-    voltage: FloatArray
-    """Supply voltage, V; nan before the first, renewed once a second."""
-    temperature: FloatArray
-    """Temperature, °C; nan before the first, renewed once a second."""
-
-    @classmethod
-    def unknown(cls, count: int) -> ChainState:
-        """State of servos that nobody has asked yet."""
-
-        def numbers() -> IntArray:
-            return np.zeros(count, dtype=np.int64)
-
-        def flags() -> NDArray[np.bool_]:
-            return np.zeros(count, dtype=np.bool_)
-
-        def blanks() -> FloatArray:
-            return np.full(count, np.nan, dtype=np.float32)
-
-        return cls(
-            stamp_ns=numbers(),
-            position=blanks(),
-            velocity=blanks(),
-            effort=blanks(),
-            torque=flags(),
-            hardware_error=numbers(),
-            alert=flags(),
-            error=numbers(),
-            watchdog=numbers(),
-            forgetful=flags(),
-            jumps=numbers(),
-            voltage=blanks(),
-            temperature=blanks(),
-        )
-
-    def age_s(self, now_ns: int) -> FloatArray:
-        """Age of each servo's values, s; very large before the first."""
-        return ((now_ns - self.stamp_ns) * 1e-9).astype(np.float32)
-
-
 class Chain:
     """The servos of one robot; open(), enable(), then read() and write() each tick, stop().
 
@@ -141,7 +74,9 @@ class Chain:
         self.state = ChainState.unknown(len(spec.servos))
         """What was read last; read() changes it in place, open() begins a new one."""
         self.enabled = False
-        """Whether enable() has succeeded and stop() was not called since."""
+        """Whether enable() has succeeded and neither stop() nor damp() was called since."""
+        self.damped = False
+        """Whether damp() has succeeded and stop() was not called since."""
         self._limits = tuple(limits)
         self._ids = spec.ids
         self._setup: Setup | None = None
@@ -150,6 +85,7 @@ class Chain:
         self._slow_due_ns = 0
         self._slow_next = 0
         self._counts: IntArray = np.zeros(len(spec.servos), dtype=np.int64)
+        self._answered_ns: IntArray = np.zeros(len(spec.servos), dtype=np.int64)
         self._units()
 
     def _units(self) -> None:
@@ -177,7 +113,7 @@ class Chain:
 
         Raises ServoSetupError with everything that differs, NoReplyError, ServoRefusedError.
         """
-        self.enabled = False
+        self.enabled = self.damped = False
         self.state = ChainState.unknown(len(self._ids))
         self._setup = set_up(self.bus, self.spec, self._limits)
         per_s = np.array(self._setup.velocity_limits) * RAD_PER_S_PER_COUNT / RAD_PER_COUNT
@@ -187,11 +123,26 @@ class Chain:
                 break
         return self._setup.repaired
 
+    def describe(self) -> list[str]:
+        """What open() has found out, a line for the bus and one for each servo; none before it."""
+        setup, bus = self._setup, self.bus
+        if setup is None:
+            return []
+        read = "fast" if setup.fast else "plain"
+        line = (
+            f"servo bus: {bus.port.baud} bit/s, {read} sync read, "
+            f"adapter latency {1e3 * bus.port.latency_s:g} ms, "
+            f"bus watchdog {1e3 * WATCHDOG_S_PER_COUNT * self.spec.watchdog_counts:.0f} ms"
+        )
+        repairs = [f"repaired {text}" for text in setup.repaired]
+        return [line, *map(str, setup.found), *repairs]
+
     def enable(self) -> None:
         """Arm the watchdogs and switch the torque on, every joint staying where it is.
 
         From then on read() or write() must follow each other within the watchdog's time.  A
-        second enable() without stop() between them does nothing.
+        second enable() without stop() between them does nothing; after damp() the torque goes off
+        first.
         Raises ServoEnableError, after the torque was switched off again, when any servo is not
         as it must be; NoReplyError and ServoRefusedError likewise.
         """
@@ -200,22 +151,25 @@ class Chain:
         if self.enabled:
             _log.warning("servos are enabled already; stop() them first")
             return
+        if self.damped and (left := self.stop()):
+            raise ServoEnableError(f"servos {', '.join(map(str, left))} did not take torque off")
         try:
-            self._enable()
+            self._enable(self._setup)
         except BaseException:  # an interrupt leaves no torque on either
             self.stop()
             raise
         self.enabled = True
 
-    def _enable(self) -> None:
+    def _enable(self, setup: Setup) -> None:
         """Enable without cleaning up."""
         before = self._snapshot()
         for registers in before:
             self._expect(registers, Register.TORQUE_ENABLE, 0)
-        for servo, registers in zip(self.spec.servos, before, strict=True):
-            self._prepare(servo.id, registers[Register.PRESENT_POSITION])
-        for registers in self._snapshot():
+        for servo, registers, pwm in zip(self.spec.servos, before, setup.pwm_limits, strict=True):
+            self._prepare(servo.id, registers[Register.PRESENT_POSITION], pwm)
+        for registers, pwm in zip(self._snapshot(), setup.pwm_limits, strict=True):
             self._expect(registers, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
+            self._expect(registers, Register.GOAL_PWM, pwm)
         self.bus.sync_write(Register.TORQUE_ENABLE.address, dict.fromkeys(self._ids, b"\x01"))
         after = self._snapshot()
         for registers, earlier in zip(after, before, strict=True):
@@ -252,8 +206,8 @@ class Chain:
         if found:
             raise ServoEnableError(f"{'; '.join(found)}; call open() again")
 
-    def _prepare(self, device: int, position: int) -> None:
-        """Let a servo, its torque off, aim at where it is, and arm its watchdog."""
+    def _prepare(self, device: int, position: int, pwm: int) -> None:
+        """Let a servo, its torque off, aim at where it is with all its might; arm its watchdog."""
         low, high = Register.MIN_POSITION_LIMIT.low, Register.MAX_POSITION_LIMIT.high
         if not low <= position <= high:
             raise ServoEnableError(
@@ -261,6 +215,7 @@ class Chain:
                 "turn the joint back by hand"
             )
         self.bus.write(device, Register.BUS_WATCHDOG, 0)  # one that has tripped refuses goals
+        self.bus.write(device, Register.GOAL_PWM, pwm)  # damp() takes it away
         self.bus.write(device, Register.GOAL_POSITION, position)
         self.bus.write(device, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
 
@@ -335,6 +290,7 @@ class Chain:
         state.hardware_error[index] = block["HARDWARE_ERROR"]
         state.watchdog[index] = block["BUS_WATCHDOG"]
         possible = self._possible(index, block["PRESENT_POSITION"], now_ns)
+        self._answered_ns[index] = now_ns
         state.jumps[index] = np.where(possible, 0, state.jumps[index] + 1)
         index, block = index[possible], block[possible]
         counts = block["PRESENT_POSITION"]
@@ -347,12 +303,16 @@ class Chain:
     def _possible(
         self, index: NDArray[np.intp], counts: NDArray[np.int32], now_ns: int
     ) -> NDArray[np.bool_]:
-        """Whether servos can have moved to these positions since their last sample."""
-        stamp = self.state.stamp_ns[index]
-        elapsed_s = (now_ns - stamp) * 1e-9
+        """Whether driven servos can have moved to these positions since they answered last.
+
+        What they could reach does not grow while their answers are impossible: an encoder that has
+        jumped is not believed after a while.  Limp joints may be turned by hand, however fast.
+        """
+        elapsed_s = (now_ns - self._answered_ns[index]) * 1e-9
         reach = self._counts_per_s[index] * elapsed_s + _JUMP_COUNTS
         possible: NDArray[np.bool_] = np.abs(counts - self._counts[index]) <= reach
-        possible |= stamp == 0
+        possible |= self.state.stamp_ns[index] == 0
+        possible |= not self.enabled
         return possible
 
     def _read_slow(self, now_ns: int) -> None:
@@ -382,12 +342,42 @@ class Chain:
         applied: FloatArray = ((counts - self._zero) * self._rad_per_count).astype(np.float32)
         return applied
 
+    def damp(self) -> bool:
+        """Let the motors brake with the torque on; False, and nothing is certain, if one does not.
+
+        Pulse width 0 shorts the windings, so that the back-EMF brakes; that real servos short them
+        at Goal PWM 0, and do not let them float, is unverified.  Whether each has taken it is read
+        back the first time.  Nothing to do where the torque is off, which is not damping.
+        Never raises for the bus.
+        """
+        if not (self.enabled or self.damped):
+            return False
+        begun, self.enabled = self.damped, False
+        try:
+            self.bus.sync_write(Register.GOAL_PWM.address, dict.fromkeys(self._ids, b"\0\0"))
+            self.damped = begun or self._brakes()
+        except BusError as error:
+            _log.warning("damping the servos: %s", error)
+            self.damped = False
+        return self.damped
+
+    def _brakes(self) -> bool:
+        """Whether every servo has torque on and pulse width 0."""
+        found = self.bus.sync_read(_SNAPSHOT, _SNAPSHOT_SIZE, self._ids, retry=True)
+        for device, status in zip(self._ids, found, strict=True):
+            registers = None if status is None or status.number else _Snapshot(status)
+            on = registers is not None and registers[Register.TORQUE_ENABLE] == 1
+            if registers is None or not on or registers[Register.GOAL_PWM] != 0:
+                _log.warning("servo %d does not brake; its torque goes off instead", device)
+                return False
+        return True
+
     def stop(self) -> tuple[int, ...]:
         """Switch the torque of everything off; IDs of servos that have not confirmed it.
 
         It never raises for the bus: who cannot be reached has not confirmed.
         """
-        self.enabled = False
+        self.enabled = self.damped = False
         remaining = self._ids
         for _ in range(_STOP_ROUNDS):
             try:

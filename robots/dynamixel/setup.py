@@ -13,6 +13,7 @@ from robots.dynamixel.control_table import (
     POSITION_MODE,
     RAD_PER_COUNT,
     RETURN_DELAY_S_PER_COUNT,
+    VOLT_PER_COUNT,
     HardwareError,
     Register,
     model_named,
@@ -55,6 +56,29 @@ _MAPPING = b"".join(
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a servo was when it was set up."""
+
+    label: str
+    """ID and joint."""
+    model: str
+    firmware: int
+    temperature: int
+    """Temperature, °C."""
+    voltage: float
+    """Supply voltage, V."""
+    return_delay_s: float
+    """How long it waits before it answers, after the repair, s."""
+
+    def __str__(self) -> str:
+        """All of it in one line."""
+        return (
+            f"{self.label}: {self.model}, firmware {self.firmware}, {self.temperature} °C, "
+            f"{self.voltage:.1f} V, return delay {1e6 * self.return_delay_s:.0f} µs"
+        )
+
+
+@dataclass(frozen=True)
 class Setup:
     """What was found out about the servos of a bus."""
 
@@ -64,17 +88,23 @@ class Setup:
     """Where the block of registers is read that BLOCK lists."""
     velocity_limits: tuple[int, ...]
     """Velocity Limit of each servo, counts."""
+    pwm_limits: tuple[int, ...]
+    """PWM Limit of each servo, counts."""
     repaired: tuple[str, ...]
     """What was written, each with the old and the new value."""
+    found: tuple[Found, ...]
+    """Each servo as it is now."""
 
 
 def set_up(bus: Bus, spec: BusSpec, limits: Sequence[tuple[float, float]]) -> Setup:
-    """Find the servos, switch their torque off, check them, repair and map what is read each tick.
+    """Switch all torque off, find the servos, check them, repair and map what is read each tick.
 
+    The torque goes off before anything can fail: a process that was killed may have left it on.
     The limits are those of the joints, rad.  Raises ServoSetupError with everything that differs.
     """
-    pongs = _find(bus, spec)
     bus.torque_off()
+    pongs = _find(bus, spec)
+    bus.torque_off()  # again, for who was deaf then, as in the middle of a frame cut short
     contents = [_Contents(bus, servo) for servo in spec.servos]
     found = [
         problem
@@ -99,7 +129,12 @@ def set_up(bus: Bus, spec: BusSpec, limits: Sequence[tuple[float, float]]) -> Se
         fast=all(MODELS[pong.model].fast_sync_read(pong.firmware) for pong in pongs),
         data_address=place.data,
         velocity_limits=tuple(content[Register.VELOCITY_LIMIT] for content in contents),
+        pwm_limits=tuple(content[Register.PWM_LIMIT] for content in contents),
         repaired=repaired,
+        found=tuple(
+            content.found(MODELS[pong.model].name, bus.return_delay_s)
+            for content, pong in zip(contents, pongs, strict=True)
+        ),
     )
 
 
@@ -173,6 +208,17 @@ class _Contents:
     def __getitem__(self, register: Register) -> int:
         """Value of a register."""
         return register.decode(self._bytes[register.address : register.address + register.size])
+
+    def found(self, model: str, return_delay_s: float) -> Found:
+        """What may be of interest to whoever looks before the robot moves."""
+        return Found(
+            label=_label(self._servo),
+            model=model,
+            firmware=self[Register.FIRMWARE],
+            temperature=self[Register.PRESENT_TEMPERATURE],
+            voltage=VOLT_PER_COUNT * self[Register.PRESENT_VOLTAGE],
+            return_delay_s=return_delay_s,
+        )
 
     def problems(self, spec: BusSpec, limits: tuple[float, float]) -> list[str]:
         """What differs from what must be, and may not be repaired."""

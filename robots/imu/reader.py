@@ -49,6 +49,8 @@ class SerialImu(Imu):
         self.spec = spec
         self.path = port
         """Path of its serial port."""
+        self.identity = ""
+        """What it says that it is; empty before it has said so, and where it never does."""
         self._port: SerialPort | None = None
         self._thread: threading.Thread | None = None
         self._forget()
@@ -107,6 +109,15 @@ class SerialImu(Imu):
         if sample is None:
             return None
         return ImuReading(sample=sample, age_s=(time.monotonic_ns() - sample.stamp_ns) / 1e9)
+
+    def describe(self) -> str:
+        """Model, port and measured rate in one line."""
+        rate = self.rate_hz()
+        measured = "unknown rate" if rate is None else f"{rate:.0f} samples per second"
+        return (
+            f"IMU: {self.identity or self.spec.model} on {self.path}, {self.spec.baud} bit/s, "
+            f"{measured}"
+        )
 
     def counts(self) -> Counts:
         """What came over the wire since open(), as it stands now."""

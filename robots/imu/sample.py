@@ -69,6 +69,10 @@ class Imu(abc.ABC):
     def close(self) -> None:
         """Release the port; may be called any number of times."""
 
+    def describe(self) -> str:
+        """What is known about it since it was opened, in one line."""
+        return f"IMU: {type(self).__name__}"
+
     def __enter__(self) -> Self:
         """Open."""
         self.open()

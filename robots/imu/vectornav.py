@@ -65,6 +65,10 @@ class VectorNav(SerialImu):
                 f"is a {model.removeprefix('VNRRG,01,')}, expected a VN-100; correct model in "
                 "robot.toml",
             )
+        self.identity = (
+            f"{model.removeprefix('VNRRG,01,')}, serial {self._read_register(dialogue, '03')}, "
+            f"firmware {self._read_register(dialogue, '04')}"
+        )
         self._write(dialogue, "06,0", "text output off")
         self._set_heading(dialogue)
         divisor = round(SAMPLE_HZ / self.spec.rate_hz)

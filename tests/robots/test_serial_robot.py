@@ -65,7 +65,7 @@ def driven(*faults: str) -> SerialRig:
     rig = serial_rig(*faults)
     rig.robot.connect()
     tick(rig.robot, 20)
-    while rig.robot.now() < 3_000_000_000 - PERIOD_NS:
+    while rig.robot.now() < 3_000_000_000 - 2 * PERIOD_NS:
         tick(rig.robot)
     return rig
 
@@ -159,17 +159,61 @@ def test_what_is_applied_is_whole_counts_within_the_mechanical_limits(rig: Seria
     np.testing.assert_array_equal(again.position, applied.position)
 
 
-def test_a_command_without_stiffness_takes_the_torque_off(rig: SerialRig) -> None:
-    """Position servos cannot damp, and the answer says so; the next target switches it on again."""
+def test_damping_lets_the_motors_brake(rig: SerialRig) -> None:
+    """Torque on, pulse width 0; the answer says how much that is; then targets move it again."""
+    state = tick(rig.robot, 20)
+    standing = rig.plant.height
+    damping = JointCommand.damping(state.position, rig.robot.spec)
+    damping.kd[:] = 99.0
+    speeds = []
+    for _ in range(5):
+        applied = rig.robot.write(damping)
+        rig.robot.wait_until(rig.robot.now() + PERIOD_NS)
+        speeds.append(float(np.abs(rig.robot.read().velocity).max()))
+    assert rig.torques() == ON
+    np.testing.assert_array_equal(applied.kp, 0)
+    np.testing.assert_array_equal(applied.torque, 0)
+    np.testing.assert_array_equal(applied.kd, rig.robot.spec.column("kd"))
+    assert 0.2 < max(speeds) < 3.0
+    assert rig.plant.height > 0.5 * standing, "it sinks slowly"
+    tick(rig.robot, 20)
+    assert rig.torques() == ON
+    assert rig.plant.height > 0.9 * standing
+
+
+def test_neither_stiffness_nor_damping_takes_the_torque_off(rig: SerialRig) -> None:
+    """As does damping where no torque was on: nothing is claimed that does not happen."""
     state = tick(rig.robot, 5)
-    applied = rig.robot.write(JointCommand.damping(state.position, rig.robot.spec))
+    nothing = JointCommand.damping(state.position, rig.robot.spec)
+    nothing.kd[:] = 0.0
+    rig.robot.write(nothing)
     assert rig.torques() == OFF
-    for part in (applied.kp, applied.kd, applied.torque):
-        np.testing.assert_array_equal(part, 0)
     rig.robot.wait_until(rig.robot.now() + PERIOD_NS)
     np.testing.assert_array_equal(rig.robot.read().effort, 0)
-    tick(rig.robot)
-    assert rig.torques() == ON
+    applied = rig.robot.write(JointCommand.damping(state.position, rig.robot.spec))
+    for part in (applied.kp, applied.kd, applied.torque):
+        np.testing.assert_array_equal(part, 0)
+    assert rig.torques() == OFF
+
+
+def test_a_servo_that_does_not_brake_makes_the_robot_limp(rig: SerialRig) -> None:
+    """One whose watchdog has tripped takes no goals, so the torque of all goes off."""
+    state = tick(rig.robot, 5)
+    rig.bench.servos[4].trip()
+    applied = rig.robot.write(JointCommand.damping(state.position, rig.robot.spec))
+    np.testing.assert_array_equal(applied.kd, 0)
+    assert rig.torques() == OFF
+
+
+def test_a_lost_port_while_damping_is_told(rig: SerialRig) -> None:
+    """Nobody can say whether it brakes."""
+    state = tick(rig.robot, 5)
+    damping = JointCommand.damping(state.position, rig.robot.spec)
+    rig.robot.write(damping)
+    rig.line.lost = True
+    with pytest.raises(ServoEnableError, match="did not confirm"):
+        rig.robot.write(damping)
+    rig.line.lost = False
 
 
 def test_impossible_commands_are_refused_before_the_torque_comes_on(rig: SerialRig) -> None:
@@ -227,7 +271,7 @@ def test_lost_replies_show_in_the_age_of_the_joints() -> None:
 def test_the_base_is_not_moved_by_joints_that_are_old() -> None:
     """The estimate waits for the next whole sample; connecting anew starts it at the origin."""
     rig = driven("drop@3,for=0.07")
-    rig.robot.read()
+    tick(rig.robot)
     before = rig.robot.base_motion()
     assert tick(rig.robot).joint_age_s > 0.01
     assert rig.robot.base_motion() is before
@@ -321,8 +365,8 @@ def test_a_missing_servo_is_named_and_everything_is_closed_again() -> None:
     assert rig.robot.read().is_finite()
 
 
-def test_a_lost_imu_is_latched_and_the_next_tick_takes_the_torque_off() -> None:
-    """Through SafeRobot, which damps for any error of a driver."""
+def test_a_lost_imu_is_latched_and_the_motors_brake_from_the_next_tick_on() -> None:
+    """Through SafeRobot, which damps for any error of a driver; at the end the torque is off."""
     rig = serial_rig(ramp_speed=8.0)
     safe = SafeRobot(rig.robot)
     safe.connect()
@@ -334,7 +378,12 @@ def test_a_lost_imu_is_latched_and_the_next_tick_takes_the_torque_off() -> None:
     with pytest.raises(ImuLostError):
         tick(safe)
     assert robots.Guard.LINK_LOST in safe.causes
-    safe.write(stance(safe.spec))
+    applied = safe.write(stance(safe.spec))
+    np.testing.assert_array_equal(applied.kp, 0)
+    np.testing.assert_array_equal(applied.kd, rig.robot.spec.column("kd"))
+    assert rig.torques() == ON
+    assert {servo.memory.get(Register.GOAL_PWM) for servo in rig.bench.servos} == {0}
+    safe.close()
     assert rig.torques() == OFF
 
 
@@ -407,6 +456,23 @@ def test_a_robot_without_legs_or_bus() -> None:
     odd = msgspec.structs.replace(rig.robot.spec, imu_device=imu)
     with pytest.raises(RobotSpecError, match=r"imu_device.*rate_hz 300; expected 800 divided by"):
         serial_robot(odd, port="-", imu_port="-")
+
+
+def test_what_was_found_is_described_while_connected(rig: SerialRig) -> None:
+    """The bus, every servo, what was repaired, the IMU."""
+    lines = rig.robot.describe()
+    assert lines[0] == (
+        "servo bus: 1000000 bit/s, fast sync read, adapter latency 0 ms, bus watchdog 100 ms"
+    )
+    assert lines[1] == (
+        "servo 1 (FR_hip_joint): XM430-W210, firmware 50, 25 °C, 11.1 V, return delay 0 µs"
+    )
+    assert lines[12].startswith("servo 12 (RL_calf_joint): ")
+    assert lines[13] == "repaired servo 1 (FR_hip_joint): Return Delay (9) 250 -> 0"
+    assert lines[-1] == "IMU: PlantImu"
+    assert len(lines) == 26
+    rig.robot.close()
+    assert rig.robot.describe() == []
 
 
 def test_it_works_over_real_terminals_and_is_the_only_one_on_its_port() -> None:

@@ -62,7 +62,7 @@ def refusal(device: ImuDevice, **changes: object) -> str:
         with pytest.raises(ImuRefusedError) as caught:
             imu.open()
         assert imu.latest() is None
-    assert caught.value.port == terminal.path
+        assert caught.value.port == terminal.path
     assert "\n" not in str(caught.value)
     return caught.value.problem
 
@@ -299,6 +299,23 @@ def test_an_imu_that_was_unplugged_is_opened_anew(tmp_path: Path) -> None:
         imu.close()
         with imu:
             assert imu.latest() is not None
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        (VectorNavDevice(rest), "IMU: VN-100T-CR, serial 0100001234, firmware 2.1.0.0 on "),
+        (WitMotionDevice(rest), "IMU: wt901 on "),
+    ],
+)
+def test_an_imu_is_described_by_what_it_says_and_does(device: ImuDevice, words: str) -> None:
+    """Its own name where it tells one, and the rate that was measured."""
+    with ImuTerminal(device) as terminal, driver(terminal) as imu:
+        line = imu.describe()
+    assert line.startswith(words + "/dev/pts/")
+    rate = int(line.split()[-4])
+    assert line.endswith(f"{device.baud} bit/s, {rate} samples per second")
+    assert 160 <= rate <= 240
 
 
 def test_a_source_that_fails_ends_the_emulator_aloud() -> None:

@@ -180,7 +180,7 @@ def test_a_shutdown_is_seen_with_its_name() -> None:
 
 
 def test_an_impossible_jump_is_dropped_and_counted() -> None:
-    """An encoder that jumps gives no position until so much can have been moved (B23)."""
+    """An encoder that jumps gives no position any more, however long one waits (B23)."""
     made = ready("jump@1.5,id=11,amount=1000")
     made.tick([0.0, 0.0, 0.0], 3)
     made.line.sleep(max(0.0, 1.49 - made.line.now_ns() * 1e-9))
@@ -189,6 +189,20 @@ def test_an_impossible_jump_is_dropped_and_counted() -> None:
     made.chain.read()
     assert made.chain.state.jumps.tolist() == [1, 0, 0]
     assert made.chain.state.position[0] == pytest.approx(0.0, abs=0.05)
+    made.tick([0.0, 0.0, 0.0], 2)
+    assert made.chain.state.jumps.tolist() == [3, 0, 0]
+    assert made.chain.state.position[0] == pytest.approx(0.0, abs=0.05)
+
+
+def test_joints_that_are_turned_by_hand_are_believed() -> None:
+    """Nothing is impossible while the torque is off."""
+    made = ready("jump@1.5,id=11,amount=1000")
+    made.chain.read()
+    made.chain.stop()
+    made.line.sleep(max(0.0, 1.51 - made.line.now_ns() * 1e-9))
+    made.chain.read()
+    assert made.chain.state.jumps.tolist() == [0, 0, 0]
+    assert made.chain.state.position[0] == pytest.approx(1000 * RAD_PER_COUNT, abs=0.05)
 
 
 def test_stop_takes_the_torque_off_and_proves_it() -> None:

@@ -14,6 +14,7 @@ from tests.robots.dynamixel.chain.conftest import (
     IDS,
     Rig,
     ready,
+    replaced,
     rig,
 )
 
@@ -131,9 +132,9 @@ def test_enable_wants_the_torque_off() -> None:
 def torque_is_on(made: Rig) -> int:
     """Number of the frame that enable() writes first with the torque on.
 
-    Before it come one read, three writes to each servo, one read, and the torque's sync write.
+    Before it come one read, four writes to each servo, one read, and the torque's sync write.
     """
-    return len(made.line.written) + 1 + 3 * len(IDS) + 1 + 1
+    return len(made.line.written) + 1 + 4 * len(IDS) + 1 + 1
 
 
 def interrupt(made: Rig) -> None:
@@ -200,3 +201,41 @@ def test_an_interrupt_leaves_no_torque_on() -> None:
         made.chain.enable()
     assert made.torques() == [0, 0, 0]
     assert not made.chain.enabled
+
+
+def test_damping_takes_the_pulse_width_away_and_enabling_gives_it_back() -> None:
+    """The limit of each servo is restored and read back before its torque comes on."""
+    weak = replaced(pwm_limit=700)
+    made = rig(changes=weak)
+    made.chain.open()
+    assert not made.chain.damp(), "no torque, nothing to brake with"
+    made.chain.enable()
+    assert made.chain.damp()
+    assert made.chain.damped
+    assert not made.chain.enabled
+    assert [made.get(Register.GOAL_PWM, index) for index in range(3)] == [0, 0, 0]
+    assert made.torques() == [1, 1, 1]
+    made.chain.enable()
+    assert [made.get(Register.GOAL_PWM, index) for index in range(3)] == [700, 885, 885]
+    assert made.chain.enabled
+    assert not made.chain.damped
+
+
+def test_a_pulse_width_that_does_not_come_back_is_refused() -> None:
+    """Else the joint would not move and nobody would know why."""
+    made = ready()
+    assert made.chain.damp()
+    made.chain.stop()
+    made.line.before[torque_is_on(made) - 2] = partial(made.set, Register.GOAL_PWM, 0, 1)
+    with pytest.raises(ServoEnableError, match=r"servo 12: Goal Pwm \(100\) is 0; expected 885"):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+
+
+def test_damping_twice_asks_back_once() -> None:
+    """Every tick sends it again; that costs no waiting."""
+    made = ready()
+    assert made.chain.damp()
+    began = made.line.now_ns()
+    assert made.chain.damp()
+    assert made.line.now_ns() == began

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from robots.dynamixel.control_table import Register
-from robots.dynamixel.protocol import Instruction
+from robots.dynamixel.protocol import BROADCAST, Instruction, encode
 from robots.errors import ServoRefusedError, ServoSetupError
 from sim.emulator.bench import Battery
 from sim.emulator.servo import ServoOptions
@@ -195,3 +195,15 @@ def test_open_refuses_locked_registers() -> None:
     made = rig("locked@0", changes=replaced(return_delay=250))
     with pytest.raises(ServoRefusedError, match="servo 11 refused write of 00 to 9: error 7"):
         made.chain.open()
+
+
+def test_torque_that_a_killed_process_left_on_goes_off_before_anything_can_fail() -> None:
+    """A missing servo is refused, and the others are limp by then, from the very first frame."""
+    made = rig("silence@0.001,id=12,for=9")
+    for index in range(len(IDS)):
+        made.set(Register.TORQUE_ENABLE, 1, index)
+    made.line.sleep(0.01)
+    with pytest.raises(ServoSetupError, match=r"servo 12 .* does not answer"):
+        made.chain.open()
+    assert made.torques() == [0, 1, 0], "only the deaf one keeps it"
+    assert made.line.written[0] == encode(BROADCAST, Instruction.WRITE, b"\x40\x00\x00")
