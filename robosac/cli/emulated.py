@@ -15,6 +15,7 @@ from robosac.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from robosac.cli.resolve import Filming, Workplace
 
@@ -43,14 +44,15 @@ def check_devices(robot: str) -> None:
 
 
 @contextlib.contextmanager
-def emulated(robot: str, *, seed: int) -> Iterator[Ports]:
+def emulated(robot: str, *, seed: int, track: Path) -> Iterator[Ports]:
     """Run the emulator of a robot and yield where its devices are.
 
-    Its physics goes on in real time; hands put the robot on its feet when it has fallen.
+    Its physics goes on in real time; hands put the robot on its feet when it has fallen.  Where it
+    really is goes to the file `track`.
     """
     command = [sys.executable, "-m", "robosac", "emulate", "--robot", robot, "--json", "--hands"]
     process = subprocess.Popen(  # noqa: S603 -- our own command
-        [*command, "--seed", str(seed)],
+        [*command, "--seed", str(seed), "--track", str(track)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         process_group=0,

@@ -164,7 +164,10 @@ def _place(config: RunnerConfig, lifeline: Lifeline, stack: contextlib.ExitStack
     from robosac.cli.emulated import emulated, make_emulated
 
     robot, task = config.robot or "", config.task or ""
-    ports = stack.enter_context(emulated(robot, seed=config.seed[0]))
+    own = Path(config.folder)
+    number = _earlier_runs(own)
+    track = own / f"track-{number}.jsonl"
+    ports = stack.enter_context(emulated(robot, seed=config.seed[0] + number, track=track))
     return make_emulated(robot, task, ports, stopped=lambda: lifeline.cut)
 
 
