@@ -33,7 +33,6 @@ from robosac.policy import OnnxPolicy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("robosac", "mujoco", "numpy", "onnxruntime", "pyserial", "mcap")
 PATIENCE_S = 60.0
 _PR_CAPBSET_DROP, _CAP_SYS_NICE = 24, 23
@@ -101,7 +100,7 @@ def main() -> int:
     parser.add_argument("--robot", default="pup")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long it walks, s")
     parser.add_argument("--ordinary", action="store_true", help="without real-time priority")
-    parser.add_argument("--name", help="name of the file in tools/results; by default none is made")
+    parser.add_argument("--out", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -122,7 +121,7 @@ def main() -> int:
         f"in simulation {in_sim if in_sim is None else round(in_sim, 3)} m/s, "
         f"falls {summary['falls']}, guards {summary['guards']}"
     )
-    if options.name:
+    if options.out:
         content = {
             "command": f"python tools/deploy_walk.py POLICY --seconds {options.seconds:g}"
             + (" --ordinary" if options.ordinary else ""),
@@ -134,8 +133,7 @@ def main() -> int:
             "simulated_speed_mps": in_sim,
             "summary": summary,
         }
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        options.out.write_text(json.dumps(content, indent=1) + "\n")
     return 1 if summary["missed_ticks"] or summary["falls"] or summary["exit_code"] else 0
 
 

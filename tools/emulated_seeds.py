@@ -1,0 +1,120 @@
+"""Learn to walk from scratch through an emulated serial bus, in real time, from several seeds.
+
+    python tools/emulated_seeds.py --steps 40000 --seeds 0 1 2
+
+Every seed is one `robosac sim --emulate`, then a deployment of the policy it left on a fresh
+emulator (tools/deploy_walk.py).  How fast the robot really went, and when it began to walk, is the
+truth of the emulator's physics; the learner itself has only leg odometry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("robosac", "torch", "mujoco", "numpy", "onnxruntime", "pyserial")
+WINDOW_S = 20.0
+DEPLOYED_S = 100.0
+
+
+def learn(options: argparse.Namespace, seed: int, run: Path) -> dict[str, Any]:
+    """One seed: what the run says of itself, and what the emulator saw."""
+    command = [sys.executable, "-m", "robosac", "sim", "--robot", options.robot, "--emulate"]
+    started = time.monotonic()
+    subprocess.run(
+        [*command, "--steps", str(options.steps), "--seed", str(seed), "--run", str(run)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    notes = [json.loads(line) for line in (run / "runner-0" / "track-0.jsonl").open()]
+    return {
+        "seed": seed,
+        "wall_s": round(time.monotonic() - started, 1),
+        "walked_after_s": walked_after(notes, options.speed),
+        "summary": json.loads((run / "summary.json").read_text()),
+    }
+
+
+def walked_after(notes: list[dict[str, float]], speed_mps: float) -> float | None:
+    """End of the first window in which it went forward this fast, s; None when there is none.
+
+    Time begins when the emulator is switched on.
+    """
+    forward = [0.0]
+    for before, after in itertools.pairwise(notes):
+        dx, dy = after["x"] - before["x"], after["y"] - before["y"]
+        step = dx * math.cos(before["yaw"]) + dy * math.sin(before["yaw"])
+        forward.append(forward[-1] + step)
+    per_s = (len(notes) - 1) / (notes[-1]["t"] - notes[0]["t"])
+    width = round(WINDOW_S * per_s)
+    for end in range(width, len(notes)):
+        if forward[end] - forward[end - width] >= speed_mps * WINDOW_S:
+            return round(notes[end]["t"] - notes[0]["t"], 1)
+    return None
+
+
+def deploy(run: Path, folder: Path) -> dict[str, Any]:
+    """Deploy the policy on a fresh emulator, without exploration."""
+    result = folder / f"{run.name}.json"
+    command = [sys.executable, str(Path(__file__).parent / "deploy_walk.py")]
+    command += [str(run / "policy" / "final.onnx"), "--seconds", str(DEPLOYED_S)]
+    subprocess.run([*command, "--out", str(result)], check=False, stdout=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
+
+
+def main() -> int:
+    """Run every seed, print, keep the numbers; exit code 1 when one of them does not walk."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--robot", default="pup")
+    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--speed", type=float, default=0.15, help="what counts as walking, m/s")
+    parser.add_argument("--keep", type=Path, help="keep the run folders here")
+    parser.add_argument("--name", default="emulated-walk", help="name in tools/results")
+    options = parser.parse_args()
+    rows, good = [], 0
+    with tempfile.TemporaryDirectory() as name:
+        for seed in options.seeds:
+            run = (options.keep or Path(name)) / f"seed{seed}"
+            row = learn(options, seed, run)
+            row["deployed"] = deploy(run, Path(name))
+            rows.append(row)
+            summary, deployed = row["summary"], row["deployed"]
+            good += deployed["true_speed_mps"] >= options.speed
+            print(
+                f"seed {seed}: {options.speed} m/s after {row['walked_after_s']} s of robot time, "
+                f"{row['wall_s']:.0f} s in all; deployed {deployed['true_speed_mps']:.3f} m/s, "
+                f"falls {deployed['summary']['falls']}; falls while learning {summary['falls']}, "
+                f"lost {summary['lost']}, duplicated {summary['duplicated']}, "
+                f"missed ticks {summary['missed_ticks']}",
+                flush=True,
+            )
+    content = {
+        "command": f"python tools/emulated_seeds.py --steps {options.steps} --seeds "
+        + " ".join(map(str, options.seeds)),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "python": platform.python_version(),
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    print(f"{good} of {len(rows)} walk at {options.speed} m/s or more")
+    return 0 if good == len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
