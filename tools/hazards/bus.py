@@ -11,7 +11,7 @@ from robots.dynamixel.bus import Bus
 from robots.dynamixel.control_table import Register
 from robots.errors import ServoRefusedError, ServoSetupError
 from tools.hazards.registry import Finding, Hazard, hazard
-from tools.hazards.trial import STRIKE_S, Trial, trot
+from tools.hazards.trial import STRIKE_S, Trial, VirtualTrial, trot
 from tools.hazards.verdict import always, judge_going_on, judge_refusal, judge_stop
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def struck(name: str, **options: object) -> str:
 
 def _walks_on(*faults: str, what: str, count: Callable[[Trial], int]) -> Finding:
     """Faults that the robot must not stop for."""
-    with Trial(*faults) as trial:
+    with VirtualTrial(*faults) as trial:
         trial.walk_until_struck()
         return judge_going_on(trial, counted=partial(count, trial), what=what)
 
 
 def _stops(one: Hazard, fault: str, *causes: str, named: bool = False) -> Finding:
     """A fault that must damp the robot and latch; the log may have to name the servo, too."""
-    with Trial(fault) as trial:
+    with VirtualTrial(fault) as trial:
         trial.walk_until_struck()
         finding = judge_stop(trial, one, causes=causes, how="damp", latched=True)
         name = trial.heard.first(f"(servo {SERVO}", since=trial.strike_tick)
@@ -56,7 +56,7 @@ def _stops(one: Hazard, fault: str, *causes: str, named: bool = False) -> Findin
 
 def _refused(fault: str, error: type[RobotError], *words: str) -> Finding:
     """A fault that must be found before anything moves."""
-    with Trial(fault) as trial:
+    with VirtualTrial(fault) as trial:
         return judge_refusal(trial, error, *words)
 
 
@@ -160,7 +160,7 @@ def baud_mismatch(one: Hazard) -> Finding:
 def return_delay(one: Hazard) -> Finding:
     """The register is put right, or every reply would cost half a millisecond."""
     del one
-    with Trial("return-delay@0,amount=250") as trial:
+    with VirtualTrial("return-delay@0,amount=250") as trial:
         trial.stand_up()
         trial.walk(ON_A_LITTLE)
         delays = [trial_servo.return_delay_us for trial_servo in trial.rig.bus.bench.servos]
@@ -181,7 +181,7 @@ ON_A_LITTLE = 25
 def no_fast_read(one: Hazard) -> Finding:
     """Two failures are enough to know."""
     del one
-    with Trial(PLAIN) as trial:
+    with VirtualTrial(PLAIN) as trial:
         trial.walk_until_struck()
         finding = judge_going_on(trial, counted=lambda: 1 + trial.ticks, what="ticks")
         said = [text for _, text in trial.heard.lines if "plain sync read" in text]
@@ -195,8 +195,8 @@ def no_fast_read(one: Hazard) -> Finding:
 def stuffing(one: Hazard) -> Finding:
     """A header inside a number does not end a frame."""
     del one
-    with Trial() as trial:
-        bus = Bus(trial.rig.line)
+    with VirtualTrial() as trial:
+        bus = Bus(trial.line)
         bus.write(SERVO, Register.HOMING_OFFSET, _STUFFED)
         servo = trial.rig.bus.bench.servos[SERVO - 1]
         there, back = (
@@ -252,7 +252,7 @@ def watchdog(one: Hazard) -> Finding:
 @hazard("B20", "a servo heats up by 8 °C/s", must="sits down before it cuts out", within=75)
 def overheating(one: Hazard) -> Finding:
     """Timed from 65 °C; temperatures are read once a second."""
-    with Trial(struck("overheat", id=SERVO, amount=8)) as trial:
+    with VirtualTrial(struck("overheat", id=SERVO, amount=8)) as trial:
         trial.walk_until_struck()
         servo = trial.rig.bus.bench.servos[SERVO - 1]
         while servo.actuator.temperature < _HOT_C and trial.stopped() is None:
@@ -283,7 +283,7 @@ def encoder_jump(one: Hazard) -> Finding:
 @hazard("B24", "a position reading stands still", must="sits down", within=60)
 def stuck(one: Hazard) -> Finding:
     """No driver can see that a reading is false: the joint does not follow its target."""
-    with Trial(struck("stuck", id=SERVO)) as trial:
+    with VirtualTrial(struck("stuck", id=SERVO)) as trial:
         trial.judge_readings = False
         trial.gait = partial(trot, amplitude=0.5)
         trial.walk_until_struck()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sim.emulator.imu_faults import ImuFault
 from tools.hazards.registry import Finding, Hazard, hazard
-from tools.hazards.trial import STRIKE_S, Trial
+from tools.hazards.trial import STRIKE_S, VirtualTrial
 from tools.hazards.verdict import judge_going_on, judge_stop
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ _WITHIN = 7
 
 
 def _walks_on(fault: ImuFault, what: str, count: Callable[[Counts], int]) -> Finding:
-    with Trial(imu_faults=[fault]) as trial:
+    with VirtualTrial(imu_faults=[fault]) as trial:
         trial.walk_until_struck()
-        return judge_going_on(trial, counted=lambda: count(trial.rig.imu.counts), what=what)
+        return judge_going_on(trial, counted=lambda: count(trial.imu.counts), what=what)
 
 
 def _goes_stale(one: Hazard, fault: ImuFault) -> Finding:
     """The age rule holds first, then damps."""
-    with Trial(imu_faults=[fault]) as trial:
+    with VirtualTrial(imu_faults=[fault]) as trial:
         trial.walk_until_struck()
         finding = judge_stop(trial, one, causes=["stale_state"], how="damp", latched=True)
         if " > hold > damp" in trial.path():

@@ -16,7 +16,7 @@ from robosac.operator import Operator
 from robosac.operator.gamepad import Gamepad, GamepadButtons
 from robots import State
 from tools.hazards.registry import Finding, Hazard, hazard
-from tools.hazards.trial import STRIKE_S, Trial, trot
+from tools.hazards.trial import STRIKE_S, Trial, VirtualTrial, trot
 from tools.hazards.verdict import always, judge_stop, overtime, ticks_to
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def emergency_stop(one: Hazard) -> Finding:
     """One tick and the time on the bus."""
     problems, slowest, logged = [], 0, ""
     for state, (fault, bring) in _WAYS.items():
-        with Trial(*filter(None, [fault])) as trial:
+        with VirtualTrial(*filter(None, [fault])) as trial:
             bring(trial)
             if trial.robot.state is not state:
                 problems.append(f"{trial.robot.state.value}; expected {state.value} to begin with")
@@ -102,7 +102,7 @@ def emergency_stop(one: Hazard) -> Finding:
 def release_alone(one: Hazard) -> Finding:
     """Nor is a clear enough while it is pressed; both together start nothing."""
     del one
-    with Trial() as trial:
+    with VirtualTrial() as trial:
         trial.walk_until_struck()
         trial.strike_now()
         trial.robot.estop()
@@ -129,7 +129,7 @@ def release_alone(one: Hazard) -> Finding:
 def double_enable(one: Hazard) -> Finding:
     """While it stands up, and while it walks."""
     del one
-    with Trial() as trial:
+    with VirtualTrial() as trial:
         _ramp(trial)
         trial.robot.enable()
         problems = [] if trial.robot.state is State.RAMP else ["left the ramp"]
@@ -192,7 +192,7 @@ def unplugged(one: Hazard) -> Finding:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        trial = stack.enter_context(Trial(attended=True))
+        trial = stack.enter_context(VirtualTrial(attended=True))
         pad = HeldPad(Operator(trial.robot), folder)
         stack.callback(pad.close)
 

@@ -22,7 +22,7 @@ from robots import State
 from tools.hazards.loop import BenchLink, run_loop
 from tools.hazards.policies import ScriptedPolicy, contract_of, holding_policy
 from tools.hazards.registry import Finding, Hazard, hazard
-from tools.hazards.trial import Trial, trot
+from tools.hazards.trial import Trial, VirtualTrial, trot
 from tools.hazards.verdict import always, bursts, judge_going_on, judge_stop
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _PATIENCE_S = 10.0
 
 def _gives(one: Hazard, value: float) -> Finding:
     """Let the policy give a number that is none, once, and later for good."""
-    with Trial() as trial:
+    with VirtualTrial() as trial:
 
         def script() -> FloatArray:
             tick = trial.ticks + 1
@@ -84,7 +84,7 @@ def infinite(one: Hazard) -> Finding:
 @hazard("P3", "the policy gives a number too many", must=_REFUSED, within=2)
 def misshapen(one: Hazard) -> Finding:
     """No joint gets its neighbour's target."""
-    with Trial() as trial:
+    with VirtualTrial() as trial:
         trial.gait = lambda tick: np.append(trot(tick), np.zeros(int(tick == _ONCE), np.float32))
         trial.stand_up()
         trial.walk(_AGAIN)
@@ -98,7 +98,7 @@ def misshapen(one: Hazard) -> Finding:
 @hazard("P4", "the policy gives the same for ever", must="sits down", within=40)
 def frozen(one: Hazard) -> Finding:
     """Somebody who no longer reacts must not drive a robot that moves."""
-    with Trial() as trial:
+    with VirtualTrial() as trial:
         trial.gait = partial(trot, amplitude=0.5)
         trial.walk_until_struck()
         last = trial.gait(trial.ticks)
@@ -110,7 +110,7 @@ def frozen(one: Hazard) -> Finding:
 def out_of_range(one: Hazard) -> Finding:
     """Beyond the action box there is nothing, and the way to its edge has a speed."""
     del one
-    with Trial() as trial:
+    with VirtualTrial() as trial:
         trial.walk_until_struck()
         trial.gait = lambda tick: trot(tick) + np.float32(100) * (np.arange(12) % 3 == 0)
         return judge_going_on(
@@ -121,7 +121,7 @@ def out_of_range(one: Hazard) -> Finding:
 @hazard("P6", "inference takes three periods", must="one is held, many sit down", within=20)
 def slow(one: Hazard) -> Finding:
     """What is skipped is not made up for."""
-    with Trial() as trial:
+    with VirtualTrial() as trial:
         trial.walk_until_struck()
         trial.stall(_STALL_S)
         trial.walk(_AGAIN)
@@ -129,7 +129,7 @@ def slow(one: Hazard) -> Finding:
         trial.strike_now()
 
         def think(tick: int) -> FloatArray:
-            trial.rig.line.sleep(_SLOW_S)
+            trial.line.sleep(_SLOW_S)
             return trot(tick)
 
         trial.gait = think
@@ -164,7 +164,7 @@ def _check(checker: PolicyChecker, file: Path, *, version: int) -> None:
 def missing(one: Hazard) -> Finding:
     """A robot without a policy does not move."""
     del one
-    with tempfile.TemporaryDirectory() as folder, Trial() as trial:
+    with tempfile.TemporaryDirectory() as folder, VirtualTrial() as trial:
         return _refused_files(trial, {"no such file": Path(folder) / "none.onnx"})
 
 
@@ -172,7 +172,7 @@ def missing(one: Hazard) -> Finding:
 def corrupt(one: Hazard) -> Finding:
     """Every one for its own reason."""
     del one
-    with tempfile.TemporaryDirectory() as folder, Trial() as trial:
+    with tempfile.TemporaryDirectory() as folder, VirtualTrial() as trial:
         contract = contract_of(trial.env)
         good = holding_policy(contract)
         files = {
@@ -215,7 +215,7 @@ def _refused_files(trial: Trial, files: dict[str, Path]) -> Finding:
 def swapped(one: Hazard) -> Finding:
     """No row has an action of one policy and the version of another."""
     del one
-    with tempfile.TemporaryDirectory() as folder, Trial() as trial:
+    with tempfile.TemporaryDirectory() as folder, VirtualTrial() as trial:
         contract = contract_of(trial.env)
         wanted = {version: 0.01 * version for version in (1, 2, 3)}
         policies = {}

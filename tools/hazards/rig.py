@@ -187,9 +187,17 @@ class Rig:
     spec: RobotSpec
     robot: TappedRobot
     bus: WatchedBus
+    plant: TruePlant
+    sleep: Callable[[float], None]
+    """Lets seconds pass on the robot's clock."""
+
+
+@dataclass(frozen=True)
+class VirtualRig(Rig):
+    """One in virtual time."""
+
     line: VirtualLine
     imu: VirtualImu
-    plant: TruePlant
 
 
 def watched_bus(folder: RobotFolder, plant: Plant, faults: Iterable[str]) -> WatchedBus:
@@ -199,17 +207,18 @@ def watched_bus(folder: RobotFolder, plant: Plant, faults: Iterable[str]) -> Wat
     return WatchedBus(make_bus(folder, folder.spec.bus, plant=plant, faults=struck, seed=3))
 
 
-def make_rig(faults: Iterable[str] = (), imu_faults: Iterable[ImuFault] = ()) -> Rig:
+def make_rig(faults: Iterable[str] = (), imu_faults: Iterable[ImuFault] = ()) -> VirtualRig:
     """The small quadruped, limp, not connected; faults strike at their times."""
     folder = robots.find(ROBOT)
-    assert folder.spec.imu_device is not None
+    spec = folder.spec
+    assert spec.imu_device is not None
     plant = TruePlant(folder)
     bus = watched_bus(folder, plant, faults)
     line = VirtualLine(bus)
-    device = make_imu(plant, folder.spec.imu_device, seed=3)
+    device = make_imu(plant, spec.imu_device, seed=3)
     for fault in imu_faults:
         device.add(fault)
-    imu = VirtualImu(device, folder.spec.imu_device, line)
+    imu = VirtualImu(device, spec.imu_device, line)
     plant.listeners.append(imu.pump)
-    robot = TappedRobot(folder.spec, line=line, imu=imu, sleep=line.sleep)
-    return Rig(folder.spec, robot, bus, line, imu, plant)
+    robot = TappedRobot(spec, line=line, imu=imu, sleep=line.sleep)
+    return VirtualRig(spec, robot, bus, plant, line.sleep, line, imu)

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sim.emulator.imu_faults import ImuFault
+    from tools.hazards.rig import Rig
 
     FloatArray = NDArray[np.float32]
 
 STRIKE_S = 4.0
 """When faults strike, s after power-on: by then the robot walks."""
-INSIST_TICKS = 60
-"""How long the policy goes on commanding a robot that has stopped, ticks."""
 _EVERY = 15
 _POSITION_RAD = 0.02
 _GRAVITY = 0.03
@@ -64,17 +63,16 @@ class Heard(logging.Handler):
 class Trial:
     """A robot, its environment, a gait, and everybody who watches; a context manager."""
 
-    def __init__(
-        self, *faults: str, imu_faults: Iterable[ImuFault] = (), attended: bool = False
-    ) -> None:
-        """Put the robot together; faults are those of the emulated bus and IMU."""
-        self.rig = make_rig(faults, imu_faults)
+    insist_ticks = 60
+    """How long the policy goes on commanding a robot that has stopped, ticks."""
+
+    def __init__(self, rig: Rig, *, attended: bool = False, slack_s: float = 0.0) -> None:
+        """Put the robot together; slack is how inexactly the time of a goal is known, s."""
+        self.rig = rig
         self.robot = SafeRobot(self.rig.robot, attended=attended)
         self.env = RobotEnv(self.robot, make_task("walk", self.rig.spec))
         self.period_s = 1 / self.env.task.control_hz
-        self.witness = Witness(self.rig.spec, self.rig.bus.bench.servos)
-        self.rig.plant.listeners.append(self.witness.look)
-        self.rig.bus.listeners.append(self.witness.hear)
+        self.witness = Witness(self.rig.spec, self.rig.bus.bench.servos, slack_s=slack_s)
         self.ticks = 0
         """Control ticks since the robot was enabled."""
         self.states: list[tuple[int, int, State]] = []
@@ -101,6 +99,7 @@ class Trial:
             logger.addHandler(self.heard)
             logger.setLevel(logging.INFO)
         self._cleanup.callback(self._close)
+        self._watch()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -157,19 +156,19 @@ class Trial:
         finally:
             left_s = self.period_s - (self.robot.now() - began_ns) / 1e9
             if self.robot.state not in _UPRIGHT and left_s > 0:
-                self.rig.line.sleep(left_s)  # a step that failed has not waited
+                self.rig.sleep(left_s)  # a step that failed has not waited
             self._note_state()
             self._judge_reading()
 
     def stall(self, seconds: float) -> None:
         """Let time go by in which the control loop does nothing."""
-        self.rig.line.sleep(seconds)
+        self.rig.sleep(seconds)
 
     def insist(self) -> list[str]:
         """Go on commanding and enabling a robot that has latched a stop; what it let happen."""
         problems = []
         stopped_ns = self.witness.drove_ns
-        for number in range(INSIST_TICKS):
+        for number in range(self.insist_ticks):
             if number % _EVERY == 0 and (problem := self._try_to_enable()):
                 problems.append(problem)
             self.tick()
@@ -180,7 +179,7 @@ class Trial:
     def command_on(self) -> list[str]:
         """Go on commanding a robot at rest that nobody enables; what it let happen."""
         stopped_ns = self.witness.drove_ns
-        self.walk(INSIST_TICKS)
+        self.walk(self.insist_ticks)
         if self.witness.drove_ns != stopped_ns:
             return ["servos drove again although nobody had enabled them"]
         return []
@@ -193,6 +192,11 @@ class Trial:
     def path(self) -> str:
         """Every state since the robot walked, in words."""
         return " > ".join(state.value for _, _, state in self.states) or "never stood"
+
+    def _watch(self) -> None:
+        """Let the witness see and hear, on the robot's clock."""
+        self.rig.plant.listeners.append(self.witness.look)
+        self.rig.bus.listeners.append(self.witness.hear)
 
     def _try_to_enable(self) -> str:
         try:
@@ -250,6 +254,18 @@ class Trial:
     def _close(self) -> None:
         with contextlib.suppress(RobotError):
             self.env.close()
+
+
+class VirtualTrial(Trial):
+    """A trial in virtual time: exact, and ten times as fast as it happens."""
+
+    def __init__(
+        self, *faults: str, imu_faults: Iterable[ImuFault] = (), attended: bool = False
+    ) -> None:
+        """Put the robot together; faults are those of the emulated bus and IMU."""
+        rig = make_rig(faults, imu_faults)
+        super().__init__(rig, attended=attended)
+        self.line, self.imu = rig.line, rig.imu
 
 
 def trot(tick: int, amplitude: float = 0.25, hertz: float = 1.5) -> FloatArray:

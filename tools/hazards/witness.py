@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robots.dynamixel.control_table import RAD_PER_COUNT, Register
+from robots.dynamixel.control_table import RAD_PER_COUNT, WATCHDOG_TRIPPED, Register
 from robots.dynamixel.protocol import Instruction
 from robots.dynamixel.setup import to_counts
 
@@ -28,7 +28,8 @@ _PROBLEMS_MAX = 5
 class Witness:
     """Holds every goal to the limits, and remembers when the servos last drove.
 
-    A servo drives when its torque is on and its pulse width is not held to zero.
+    A servo drives when its torque is on, its pulse width is not held to zero, and its watchdog has
+    not stopped it where it is.
     """
 
     def __init__(self, spec: RobotSpec, servos: Sequence[Servo], *, slack_s: float = 0.0) -> None:
@@ -104,4 +105,7 @@ class Witness:
 
 def _drives(servo: Servo) -> bool:
     memory = servo.memory
-    return bool(memory.get(Register.TORQUE_ENABLE)) and memory.get(Register.GOAL_PWM) != 0
+    stopped = memory.get(Register.GOAL_PWM) == 0 or (
+        memory.get(Register.BUS_WATCHDOG) == WATCHDOG_TRIPPED
+    )
+    return bool(memory.get(Register.TORQUE_ENABLE)) and not stopped
