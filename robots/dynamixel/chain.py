@@ -254,7 +254,7 @@ class Chain:
             self._spare ^= 1
         self._take(found, now_ns)
         self._name_silent(found)
-        if now_ns >= self._slow_due_ns:
+        if now_ns >= self._slow_due_ns and None not in found:  # else waiting has cost time enough
             self._read_slow(now_ns)
         return self.state
 

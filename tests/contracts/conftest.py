@@ -1,7 +1,8 @@
-"""Every robot that the contract holds for; a new one is one line in SIMULATORS or in ROBOTS."""
+"""Every robot that the contract holds for; a new one is one line in SIMULATORS, VIRTUAL or REAL."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import robots
 from robots import SafeRobot
 from sim.robots import make
 from tests.robots.serial_rig import serial_rig
+from tests.robots.terminal_rig import terminal_robot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,25 +102,30 @@ SIMULATORS: dict[str, Callable[[Path], Robot]] = {
     "safe mujoco go2": lambda _: Enabled(make(robots.find("go2"))),
     "safe dm_control quadruped": lambda _: Enabled(make(robots.find("quadruped"))),
 }
-ROBOTS: dict[str, Callable[[Path], Robot]] = SIMULATORS | {
+VIRTUAL: dict[str, Callable[[Path], Robot]] = SIMULATORS | {
     "serial pup": lambda _: serial_rig().robot,
     "safe serial pup": lambda _: Enabled(serial_rig(ramp_speed=8.0).robot),
 }
 """The serial ones lie on the ground when they are connected, so the safe one is quick to stand."""
+REAL: dict[str, Callable[[ExitStack], Robot]] = {
+    "real-time serial pup": terminal_robot,
+    "safe real-time serial pup": lambda stack: Enabled(terminal_robot(stack, ramp_speed=8.0)),
+}
+"""On pseudo-terminals that last as long as the test."""
 
 
-@pytest.fixture(params=ROBOTS)
+@pytest.fixture(params=[*VIRTUAL, *REAL])
 def new_robot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Robot]]:
     """Builds a robot of one kind; all are closed afterwards."""
-    built: list[Robot] = []
+    with ExitStack() as stack:
 
-    def build() -> Robot:
-        built.append(ROBOTS[request.param](tmp_path))
-        return built[-1]
+        def build() -> Robot:
+            name = request.param
+            robot = REAL[name](stack) if name in REAL else VIRTUAL[name](tmp_path)
+            stack.callback(robot.close)
+            return robot
 
-    yield build
-    for robot in built:
-        robot.close()
+        yield build
 
 
 @pytest.fixture

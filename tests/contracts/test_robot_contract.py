@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from robots import BaseMotion, JointCommand, NotConnectedError
-from tests.contracts.conftest import SIMULATORS
+from tests.contracts.conftest import SIMULATORS, VIRTUAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,8 @@ FINE_NS = 10_000_000
 in_simulation = pytest.mark.parametrize("new_robot", SIMULATORS, indirect=True)
 """For what a machine cannot do: place itself, know the truth of its base and feet, take targets
 finer than a servo's counts, stop time while it is read."""
+in_exact_time = pytest.mark.parametrize("new_robot", VIRTUAL, indirect=True)
+"""For what needs the same times again, or readings as far apart as they should be."""
 
 
 def hold(robot: Robot, seconds: float, command: JointCommand | None = None) -> RobotState:
@@ -158,6 +160,7 @@ def test_gravity_points_down_and_the_accelerometer_up_when_standing(robot: Robot
     np.testing.assert_allclose(state.gyro, 0, atol=0.02)
 
 
+@in_exact_time
 def test_the_gyro_is_the_rate_of_the_attitude_in_the_body_frame(robot: Robot) -> None:
     """Every axis, with its sign."""
     errors, rates = [], []
@@ -171,6 +174,7 @@ def test_the_gyro_is_the_rate_of_the_attitude_in_the_body_frame(robot: Robot) ->
     assert np.sqrt(np.mean(np.square(errors))) < 0.3 * np.sqrt(np.mean(np.square(rates)))
 
 
+@in_exact_time
 def test_joint_velocity_is_the_rate_of_the_position(robot: Robot) -> None:
     """Same joint, same sign, same unit."""
     states = list(stir(robot, 1.0))
@@ -235,6 +239,7 @@ def test_stamps_rise_through_everything(robot: Robot) -> None:
     assert np.diff(stamps).min() == FINE_NS
 
 
+@in_exact_time
 def test_writing_what_was_applied_gives_the_same_motion(new_robot: NewRobot) -> None:
     """The returned command is the whole truth, also when the request was out of reach."""
     asked, told = new_robot(), new_robot()
@@ -334,6 +339,7 @@ def test_a_with_block_connects_and_closes_whatever_happens(new_robot: NewRobot) 
         robot.read()
 
 
+@in_exact_time
 def test_same_seed_and_commands_give_the_same_bits(new_robot: NewRobot) -> None:
     """Two robots, one seed: every reading equal to the last bit."""
     runs = []

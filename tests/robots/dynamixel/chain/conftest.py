@@ -116,11 +116,11 @@ def rig(
     return Rig(chain, bus, line, bench)
 
 
-def twelve() -> Rig:
+def twelve(*faults: str) -> Rig:
     """Twelve servos as they should be, torque on."""
     ids = range(1, 13)
     servos = [Servo(ServoOptions(id=device, eeprom=EEPROM)) for device in ids]
-    bench = Bench(servos)
+    bench = Bench(servos, faults=Faults([parse_fault(text) for text in faults], seed=1))
     line = VirtualLine(EmulatedBus(bench, options=WireOptions(baud=1_000_000)))
     specs = tuple(
         ServoSpec(joint=f"joint{device}", id=device, model="XM430-W210", torque_constant=1.3)

@@ -313,3 +313,17 @@ def test_faults_of_the_wire_never_become_positions(fault: str, firmware: int) ->
         assert state.position == pytest.approx(expected, abs=0.05)
     assert (made.chain.state.age_s(made.line.now_ns()) < 1.0).all()
     assert made.torques() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("faults", [["silence@1.5,id=7"], ["drop@1.5"], ["no-fast-read@1.5,id=2"]])
+def test_a_reading_never_takes_a_whole_tick(faults: list[str]) -> None:
+    """Nor does it when nobody answers: what failed is asked again at the next tick."""
+    made = twelve(*faults)
+    longest_ns = 0
+    for _ in range(100):
+        began_ns = made.line.now_ns()
+        made.chain.read()
+        longest_ns = max(longest_ns, made.line.now_ns() - began_ns)
+        made.line.sleep(TICK_S)
+    assert made.line.now_ns() > 2.5e9
+    assert longest_ns < 0.8 * TICK_S * 1e9
