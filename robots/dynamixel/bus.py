@@ -60,6 +60,9 @@ class Line(Protocol):
     def latency_s(self) -> float:
         """How long the adapter says that it keeps bytes back, s."""
 
+    def retune(self, baud: int) -> None:
+        """Talk at another speed from now on, bit/s."""
+
     def now_ns(self) -> int:
         """Time that deadlines refer to, ns."""
 
@@ -146,6 +149,25 @@ class Bus:
             if status is not None:
                 return _pong(status)
         return None
+
+    def speeds(self, devices: Sequence[int], bauds: Sequence[int]) -> list[int]:
+        """At which of these speeds any of the servos answers a ping; then back at the old speed.
+
+        Pings change nothing, and at a wrong speed they are noise.
+        """
+        usual = self.port.baud
+        found = []
+        for baud in bauds:
+            try:
+                self.port.retune(baud)
+            except OSError:  # a speed that the adapter does not know
+                continue
+            self._alive = None
+            if any(self._ask(one, Instruction.PING, b"", size=_PONG_BYTES) for one in devices):
+                found.append(baud)
+        self.port.retune(usual)
+        self._alive = None
+        return found
 
     def ping_all(self, wait_s: float = MAX_ID * _PING_SLOT_S) -> list[Pong]:
         """Everybody who answers within the time, in order; two servos of one ID may be two answers.

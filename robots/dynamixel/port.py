@@ -11,6 +11,7 @@ import fcntl
 import os
 import select
 import tempfile
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -110,6 +111,16 @@ class Port:
     def baud(self) -> int:
         """Speed, bit/s."""
         return self._baud
+
+    def retune(self, baud: int) -> None:
+        """Talk at another speed from now on; raises OSError when the adapter does not know it."""
+        self._check()
+        if self._serial is not None:
+            try:
+                self._serial.baudrate = baud
+            except (ValueError, termios.error) as error:
+                raise OSError(str(error)) from None
+        self._baud = baud
 
     @property
     def latency_s(self) -> float:

@@ -143,11 +143,7 @@ def _find(bus: Bus, spec: BusSpec) -> list[Pong]:
     answers = [bus.ping(servo.id) for servo in spec.servos]
     pongs = [pong for pong in answers if pong is not None]
     if not pongs:
-        problem = (
-            f"no servo answers at {bus.port.baud} baud; check power and cable, "
-            "or their baud: they leave the factory with 57600"
-        )
-        raise ServoSetupError([problem])
+        raise ServoSetupError([_silence(bus, spec)])
     found = [
         problem
         for servo, pong in zip(spec.servos, answers, strict=True)
@@ -157,6 +153,19 @@ def _find(bus: Bus, spec: BusSpec) -> list[Pong]:
     if found:
         raise ServoSetupError(found)
     return pongs
+
+
+def _silence(bus: Bus, spec: BusSpec) -> str:
+    """What may be wrong when nobody answers; other speeds are tried, with pings only."""
+    others = [baud for baud in BAUD_RATES if baud != bus.port.baud]
+    heard = bus.speeds(spec.ids, others)
+    if heard:
+        speeds = " and ".join(map(str, heard))
+        return (
+            f"no servo answers at {bus.port.baud} baud, but some do at {speeds}; correct baud in "
+            "robot.toml, or Baud Rate (8) of the servos (they leave the factory with 57600)"
+        )
+    return f"no servo answers at {bus.port.baud} baud nor at any other; check power and cable"
 
 
 def _identity_problems(servo: ServoSpec, pong: Pong | None) -> list[str]:

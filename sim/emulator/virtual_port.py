@@ -25,6 +25,10 @@ class VirtualPort:
         """Speed of the host, bit/s."""
         return self.bus.host_baud
 
+    def retune(self, baud: int) -> None:
+        """Talk at another speed from now on, bit/s."""
+        self.bus.host_baud = baud
+
     @property
     def latency_s(self) -> float:
         """How long the adapter may keep bytes back, s."""

@@ -207,3 +207,19 @@ def test_torque_that_a_killed_process_left_on_goes_off_before_anything_can_fail(
         made.chain.open()
     assert made.torques() == [0, 1, 0], "only the deaf one keeps it"
     assert made.line.written[0] == encode(BROADCAST, Instruction.WRITE, b"\x40\x00\x00")
+
+
+def test_servos_of_another_speed_are_found_and_named() -> None:
+    """By pings only; afterwards the bus talks at its own speed again."""
+    made = rig(changes={at: ServoOptions(id=one) for at, one in enumerate(IDS)})
+    words = refused(made)
+    assert "no servo answers at 1000000 baud, but some do at 57600; correct baud" in words
+    assert made.line.baud == 1_000_000
+    asked = {frame[7] for frame in made.line.written[3:]}
+    assert asked == {Instruction.PING}
+
+
+def test_a_bus_without_power_is_silent_at_every_speed() -> None:
+    """Then it is not the speed."""
+    made = rig("silence@0")
+    assert "nor at any other; check power and cable" in refused(made)
