@@ -1,4 +1,4 @@
-"""Hazards of ports and cables, B10, B27 to B30, I8 and I9, in real time on pseudo-terminals."""
+"""Hazards of ports and cables, B10, B27 to B30, I8 and I9: real ports on pseudo-terminals."""
 
 from __future__ import annotations
 
@@ -8,20 +8,15 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from robots import RobotError, State
-from tools.hazards.live import LiveTrial, live_trial
+from tools.hazards.deployed import CALM_S, deployed, judge_latched, judge_walking, wait
 from tools.hazards.registry import Finding, Hazard, hazard
-from tools.hazards.verdict import always, judge_going_on, judge_stop, overtime, ticks_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tools.hazards.live import Devices
 
-_A_MOMENT = 25
 _AWAY_S = 0.5
-_PATIENCE_S = 5.0
-_AT_ONCE = 6
+_AT_WORK_S = 0.005
+_WATCHED_S = 1.0
 _SLOW_S, _EVERY_S, _TIMES = 0.025, 0.2, 5
 _STALE = "holds, then damps from 100 ms, FAULT latched"
 
@@ -30,132 +25,91 @@ _STALE = "holds, then damps from 100 ms, FAULT latched"
 def echo(one: Hazard) -> Finding:
     """From the first byte on, as a two-wire adapter does."""
     del one
-    with live_trial("echo@0") as (trial, _):
-        return judge_going_on(trial, counted=lambda: trial.ticks, what="ticks", ticks=_A_MOMENT)
+    with deployed(faults=["echo@0"]) as robot:
+        began_ns = time.monotonic_ns()
+        time.sleep(_WATCHED_S)
+        problems = judge_walking(robot, began_ns)
+        return Finding("walks on", robot.said("missed ticks"), None, tuple(problems))
 
 
-@hazard(
-    "B27",
-    "the port vanishes",
-    must="FAULT; watchdogs stop servos",
-    within=15,
-    live=True,
-)
+@hazard("B27", "the port vanishes", must="FAULT; watchdogs stop servos", within=15, live=True)
 def hang_up(one: Hazard) -> Finding:
     """Nothing can be told to the servos any more."""
-    with live_trial() as (trial, made):
-        made.strike("unplug@0")
-        trial.strike_now()
-        return _lost(one, trial)
+    with deployed() as robot:
+        began_ns = time.monotonic_ns()
+        robot.made.strike("unplug@0")
+        return judge_latched(one, robot, began_ns, "link_lost")
 
 
-@hazard("B28", "the port comes back", must="reopened by the operator alone, torque off", live=True)
+@hazard("B28", "the port comes back", must="reopened by the operator alone", within=15, live=True)
 def port_returns(one: Hazard) -> Finding:
     """It is another device to the system; who goes on talking to it talks to nobody."""
-    with live_trial() as (trial, made):
-        made.strike(f"unplug@0,for={_AWAY_S}")
-        trial.strike_now()
-        finding = _lost(one, trial)
-        _wait(made.servos_path.exists, "port")
-        problems = [*finding.problems, *trial.insist()]
-        with contextlib.suppress(RobotError):  # nobody has confirmed that the torque is off
-            trial.robot.close()
-        trial.robot.connect()
-        trial.robot.clear()
-        problems += trial.command_on()
-        if trial.robot.state is not State.STANDBY:
-            problems.append(f"{trial.robot.state.value} after the clear; expected standby")
-        trial.stand_up()
-        return replace(finding, seen=f"{finding.seen}, walks when told", problems=tuple(problems))
+    with deployed() as robot:
+        began_ns = time.monotonic_ns()
+        robot.made.strike(f"unplug@0,for={_AWAY_S}")
+        finding = judge_latched(one, robot, began_ns, "link_lost")
+        wait(robot.made.servos_path.exists, "port")
+        cleared_ns = time.monotonic_ns()
+        robot.say("clear")
+        robot.wait_for("standby", since_ns=cleared_ns)
+        time.sleep(CALM_S)
+        problems = list(finding.problems)
+        if robot.witness.drove_ns > cleared_ns:
+            problems.append("servos drove after the clear")
+        robot.say("go")
+        robot.wait_for("-> active", since_ns=cleared_ns)
+        seen = f"{finding.seen}; walks again when told"
+        return replace(finding, seen=seen, problems=tuple(problems))
 
 
-def _lost(one: Hazard, trial: LiveTrial) -> Finding:
-    """The driver says at once that the port is gone; the servos' watchdogs stop them."""
-    trial.walk_on()
-    stopped = trial.stopped()
-    problems = always(trial)
-    if stopped is None:
-        return Finding(trial.path(), "", None, (*problems, "no stop"))
-    logged = trial.heard.first("link_lost", since=trial.strike_tick)
-    if not logged:
-        problems.append("link_lost is not in the log")
-    noticed = ticks_to(trial, stopped[1])
-    if noticed > _AT_ONCE:
-        problems.append(f"noticed after {noticed} ticks; expected at most {_AT_ONCE}")
-    _wait(lambda: not trial.witness.driving, "servos that have stopped")
-    ticks = ticks_to(trial, trial.witness.drove_ns)
-    problems += [*overtime(one, ticks), *trial.insist()]
-    return Finding(trial.path(), logged, ticks, tuple(problems))
-
-
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"no {what} after {_PATIENCE_S:g} s")
-        time.sleep(0.01)
-
-
-@hazard(
-    "B29",
-    "the port takes no bytes",
-    must="FAULT within the write timeout",
-    within=15,
-    live=True,
-)
+@hazard("B29", "the port takes no bytes", must="FAULT in write timeout", within=15, live=True)
 def blocked(one: Hazard) -> Finding:
     """Its buffer is full from the first moment."""
-    with live_trial() as (trial, made):
-        made.strike("block@0")
-        _fill(made)
-        trial.strike_now()
-        finding = _lost(one, trial)
-        made.terminal.close()
-        return finding
+    with deployed() as robot:
+        began_ns = time.monotonic_ns()
+        robot.made.strike("block@0")
+        time.sleep(_AT_WORK_S)
+        _fill(robot.made)
+        return judge_latched(one, robot, began_ns, "link_lost")
 
 
 def _fill(made: Devices) -> None:
     """Write to the port what it takes, until it takes no more."""
     port = os.open(made.servos_path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        while True:
-            os.write(port, bytes(256))
-    except BlockingIOError:
-        return
-    finally:
-        os.close(port)
+    for size in (256, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(port, bytes(size))
+    os.close(port)
 
 
-@hazard(
-    "B30", "the port is slow, again and again", must="the deadline is kept; walks on", live=True
-)
+@hazard("B30", "the port is slow, again and again", must="deadline kept; walks on", live=True)
 def slow_reader(one: Hazard) -> Finding:
-    """Nobody fetches what the host writes for a good period; later replies are late."""
+    """Nobody fetches what the host writes for a good period; replies to it come late."""
     del one
-    with live_trial() as (trial, made):
+    with deployed() as robot:
+        began_ns = time.monotonic_ns()
         for number in range(_TIMES):
-            made.strike(f"block@{number * _EVERY_S},for={_SLOW_S}")
-        return judge_going_on(
-            trial,
-            counted=lambda: trial.rig.robot.stats.timeouts,
-            what="timeouts",
-            ticks=round(_TIMES * _EVERY_S / trial.period_s) + _A_MOMENT,
-        )
+            robot.made.strike(f"block@{number * _EVERY_S},for={_SLOW_S}")
+        time.sleep(_TIMES * _EVERY_S + _WATCHED_S)
+        problems = judge_walking(robot, began_ns)
+        return Finding("walks on", robot.said("moved for"), None, tuple(problems))
 
 
 @hazard("I8", "the IMU talks at another speed", must=_STALE, within=9, live=True)
 def another_speed(one: Hazard) -> Finding:
     """What arrives is noise."""
-    with live_trial() as (trial, made):
-        made.sensor.inject("baud")
-        trial.strike_now()
-        return judge_stop(trial, one, causes=["stale_state"], how="damp", latched=True)
+    return _goes_stale(one, "baud")
 
 
 @hazard("I9", "the IMU is silent", must=_STALE, within=9, live=True)
 def silent(one: Hazard) -> Finding:
     """Its thread waits, the control loop does not."""
-    with live_trial() as (trial, made):
-        made.sensor.inject("silence")
-        trial.strike_now()
-        return judge_stop(trial, one, causes=["stale_state"], how="damp", latched=True)
+    return _goes_stale(one, "silence")
+
+
+def _goes_stale(one: Hazard, fault: str) -> Finding:
+    with deployed() as robot:
+        began_ns = time.monotonic_ns()
+        robot.made.sensor.inject(fault)
+        return judge_latched(one, robot, began_ns, "stale_state")

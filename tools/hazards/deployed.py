@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import subprocess
 import sys
@@ -14,15 +15,25 @@ from typing import TYPE_CHECKING
 
 from tools.hazards.live import Devices, plugged_in
 from tools.hazards.policies import contract_of, holding_policy
+from tools.hazards.registry import Finding
 from tools.hazards.trial import VirtualTrial
 from tools.hazards.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from tools.hazards.registry import Hazard
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 20.0
 _SLACK_S = 0.06
+_WALK_S = 0.4
+PERIOD_S = 0.02
+"""Control period of the pup, s."""
+CALM_S = 0.5
+"""How long nothing may happen after a stop, s."""
+MISSED_MAX = 2
+"""Ticks that a busy machine may miss by itself."""
 
 
 class Deployed:
@@ -30,6 +41,8 @@ class Deployed:
 
     def __init__(self, made: Devices, folder: Path, arguments: Sequence[str] = ()) -> None:
         """Start it; nothing moves before go()."""
+        self.made = made
+        """The devices it drives."""
         self.witness = Witness(made.spec, made.bus.bench.servos, slack_s=_SLACK_S)
         made.watch(self.witness)
         self.folder = folder / "deployed"
@@ -65,13 +78,15 @@ class Deployed:
 
     def wait_for(self, words: str, *, since_ns: int = 0) -> str:
         """Wait until it has said this; raises TimeoutError with what it said instead."""
-        wait(
-            lambda: bool(self.said(words, since_ns=since_ns)) or not self._reader.is_alive(), words
-        )
+        with contextlib.suppress(TimeoutError):
+            wait(
+                lambda: bool(self.said(words, since_ns=since_ns)) or not self._reader.is_alive(),
+                words,
+            )
         found = self.said(words, since_ns=since_ns)
         if not found:
             heard = " / ".join(text for _, text in self.lines[-5:])
-            raise TimeoutError(f"it ended without {words!r}: {heard}")
+            raise TimeoutError(f"it has not said {words!r}, but last: {heard}")
         return found
 
     def said(self, words: str, *, since_ns: int = 0) -> str:
@@ -112,12 +127,71 @@ def a_policy() -> bytes:
 
 
 @contextlib.contextmanager
-def deployed(*arguments: str) -> Iterator[Deployed]:
-    """A process that has let the pup stand up, on emulated devices."""
+def deployed(
+    *arguments: str, faults: Iterable[str] = (), begin: Callable[[Deployed], None] | None = None
+) -> Iterator[Deployed]:
+    """A process that has let the pup stand up, on emulated devices.
+
+    `begin` is called as soon as the process has been started.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deployed-")))
-        made = stack.enter_context(plugged_in())
+        made = stack.enter_context(plugged_in(faults))
         one = Deployed(made, folder, arguments)
         stack.callback(one.close)
+        if begin is not None:
+            begin(one)
         one.walk()
+        time.sleep(_WALK_S)
         yield one
+
+
+def ticks_to(then_ns: int, since_ns: int) -> int:
+    """Control periods between two times, begun ones counted."""
+    return max(0, math.ceil((then_ns - since_ns) / (1e9 * PERIOD_S)))
+
+
+def timed(one: Hazard, robot: Deployed, since_ns: int) -> tuple[int, list[str]]:
+    """Ticks until the servos stopped, and whether that is in time."""
+    ticks = ticks_to(robot.witness.drove_ns, since_ns)
+    problems = list(robot.witness.problems)
+    if robot.witness.driving:
+        problems.append("servos drive on")
+    if one.within is not None and ticks > one.within:
+        problems.append(f"servos stopped after {ticks} ticks; expected at most {one.within}")
+    return ticks, problems
+
+
+def judge_latched(one: Hazard, robot: Deployed, since_ns: int, cause: str) -> Finding:
+    """The process stops the robot for this cause, and a go does not move it again."""
+    logged = robot.wait_for(cause, since_ns=since_ns)
+    wait(lambda: not robot.witness.driving, "servos that have stopped")
+    robot.wait_for("-> fault", since_ns=since_ns)
+    ticks, problems = timed(one, robot, since_ns)
+    stopped_ns = time.monotonic_ns()
+    robot.say("go")
+    time.sleep(CALM_S)
+    if robot.witness.drove_ns > stopped_ns:
+        problems.append("servos drove again although the stop was latched")
+    states = [
+        line.split("safety: ")[1].split(" at ")[0]
+        for ns, line in robot.lines
+        if ns >= since_ns and "safety: " in line and " -> " in line
+    ]
+    return Finding(", ".join(states), logged, ticks, tuple(problems))
+
+
+def judge_walking(robot: Deployed, since_ns: int) -> list[str]:
+    """Whether the robot walks on, on time, until it is told to end."""
+    stops = ("-> sit", "-> damp", "-> fault")
+    problems = [
+        *robot.witness.problems,
+        *filter(None, (robot.said(one, since_ns=since_ns) for one in stops)),
+    ]
+    robot.say("quit")
+    robot.process.wait(_PATIENCE_S)
+    last = [line for _, line in robot.lines if "missed ticks" in line][-1]
+    number = int(last.partition("missed ticks ")[2].split()[0])
+    if number > MISSED_MAX:
+        problems.append(f"{number} ticks missed; expected at most {MISSED_MAX}")
+    return problems

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import gc
-import math
 import signal
 import time
 from unittest import mock
 
 from robosac.runner.realtime import realtime
 from robots import State
-from tools.hazards.deployed import Deployed, deployed, wait
+from tools.hazards.deployed import PERIOD_S, deployed, timed, wait
 from tools.hazards.registry import Finding, Hazard, hazard
 from tools.hazards.trial import VirtualTrial
 from tools.hazards.verdict import always, bursts, judge_going_on
 
-_PERIOD_S = 0.02
 _GC_S, _STALL_S = 0.024, 0.05
 _AFTER = 75
 _HOUR_S = 3600.0
@@ -78,21 +76,6 @@ def wall_clock(one: Hazard) -> Finding:
         return Finding("walks on", f"{_AFTER} ticks on time", None, tuple(problems))
 
 
-def _ticks(then_ns: int, since_ns: int) -> int:
-    return max(0, math.ceil((then_ns - since_ns) / (1e9 * _PERIOD_S)))
-
-
-def _timed(one: Hazard, robot: Deployed, since_ns: int) -> tuple[int, list[str]]:
-    """Ticks until the servos stopped, and whether that is in time."""
-    ticks = _ticks(robot.witness.drove_ns, since_ns)
-    problems = list(robot.witness.problems)
-    if robot.witness.driving:
-        problems.append("servos drive on")
-    if one.within is not None and ticks > one.within:
-        problems.append(f"servos stopped after {ticks} ticks; expected at most {one.within}")
-    return ticks, problems
-
-
 @hazard(
     "H4", "SIGSTOP, 2 s, SIGCONT", must="watchdogs stop servos; then FAULT", within=13, live=True
 )
@@ -102,7 +85,7 @@ def stopped_and_continued(one: Hazard) -> Finding:
         robot.process.send_signal(signal.SIGSTOP)
         began_ns = time.monotonic_ns()
         time.sleep(_STOPPED_S)
-        ticks, problems = _timed(one, robot, began_ns)
+        ticks, problems = timed(one, robot, began_ns)
         back_ns = time.monotonic_ns()
         robot.process.send_signal(signal.SIGCONT)
         said = robot.wait_for("-> fault", since_ns=back_ns)
@@ -110,7 +93,7 @@ def stopped_and_continued(one: Hazard) -> Finding:
         time.sleep(_CALM_S)
         if robot.witness.drove_ns > back_ns:
             problems.append("servos drove again after SIGCONT")
-        if robot.witness.densest_s < _PERIOD_S / 2:
+        if robot.witness.densest_s < PERIOD_S / 2:
             problems.append(f"three goals within {1e3 * robot.witness.densest_s:.1f} ms")
         cause = robot.said("-> damp", since_ns=back_ns)
         return Finding("stopped, then fault", cause or said, ticks, tuple(problems))
@@ -125,7 +108,7 @@ def terminated(one: Hazard) -> Finding:
         robot.process.send_signal(signal.SIGTERM)
         began_ns = time.monotonic_ns()
         code = robot.process.wait(_PATIENCE_S)
-        ticks, problems = _timed(one, robot, began_ns)
+        ticks, problems = timed(one, robot, began_ns)
         if not robot.said("-> sit", since_ns=began_ns):
             problems.append("it did not sit down")
         if code:
@@ -142,5 +125,5 @@ def killed(one: Hazard) -> Finding:
         robot.process.wait(_PATIENCE_S)
         wait(lambda: not robot.witness.driving, "servos that have stopped", _PATIENCE_S)
         time.sleep(_CALM_S)
-        ticks, problems = _timed(one, robot, began_ns)
+        ticks, problems = timed(one, robot, began_ns)
         return Finding("servos stop", "bus watchdog of every servo", ticks, tuple(problems))
