@@ -151,7 +151,7 @@ class SafetyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rise_s: float = 0.5
     """How long the position gains rise when standing up begins with the crouch, s."""
     fade_in_s: float = 0.0
-    """How long commands are faded in once the robot stands, s."""
+    """How long commands are faded in once the robot stands, s; where nothing is learned."""
     effort_share: float = 0.8
     """Share of effort_continuous from which a joint's mean torque makes the robot sit."""
     effort_s: float = 1.0

@@ -107,7 +107,9 @@ class Place:
         task = make_task(options.task, folder.spec)
         self.device = serial_robot(folder.spec, port=options.port, imu_port=options.imu)
         attended = options.gamepad is not None or options.attend is not None
-        self.robot: RecordedRobot = RecordedRobot(self.device, attended=attended)
+        self.robot: RecordedRobot = RecordedRobot(
+            self.device, attended=attended, fade_in=options.learner is None
+        )
         self.env: RobotEnv = RobotEnv(self.robot, task)
         self.contract: Contract = describe_robot(self.env, model_sha256=folder.model_sha256)
         here = folder.spec.name

@@ -26,9 +26,9 @@ class RecordedRobot(SafeRobot):
     last, which are those of the step before.  Without a log it is a SafeRobot.
     """
 
-    def __init__(self, robot: Robot, *, attended: bool = False) -> None:
+    def __init__(self, robot: Robot, *, attended: bool = False, fade_in: bool = False) -> None:
         """Wrap a robot; nothing is logged before record_to()."""
-        super().__init__(robot, attended=attended)
+        super().__init__(robot, attended=attended, fade_in=fade_in)
         self._log: FlightLog | None = None
         self._version: Callable[[], int] = _nobody
         self._stance, self._scale = robot.spec.column("stance"), robot.spec.column("action_scale")

@@ -24,9 +24,10 @@ _FIRST_GAIN = 0.2
 class Script:
     """Scripted moves at ramp_speed; each call is one step from the last targets."""
 
-    def __init__(self, spec: RobotSpec, limits: Limits) -> None:
+    def __init__(self, spec: RobotSpec, limits: Limits, *, fade_in: bool) -> None:
         """Take the poses from robot.toml; a robot without a crouch sits in its stance."""
         self._spec, self._limits = spec, limits
+        self._fade_in_s = spec.safety.fade_in_s if fade_in else 0.0
         self.stance = limits.inside(spec.column("stance"))
         crouch = np.array(spec.crouch, dtype=np.float32)
         self._crouch = limits.inside(crouch) if crouch.size else self.stance
@@ -61,10 +62,9 @@ class Script:
 
     def fade(self, command: JointCommand, *, since_s: float) -> JointCommand:
         """The command as far as it counts so long after the stance was reached: in the end, all."""
-        fade_in_s = self._spec.safety.fade_in_s
-        if since_s >= fade_in_s:
+        if since_s >= self._fade_in_s:
             return command
-        share = np.float32(since_s / fade_in_s)
+        share = np.float32(since_s / self._fade_in_s)
         return dataclasses.replace(
             command, position=self.stance + share * (command.position - self.stance)
         )

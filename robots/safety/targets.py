@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class Targets:
     """Makes commands from the last one, the measured pose and the robot's time."""
 
-    def __init__(self, spec: RobotSpec) -> None:
-        """Take limits and poses from robot.toml."""
+    def __init__(self, spec: RobotSpec, *, fade_in: bool) -> None:
+        """Take limits and poses from robot.toml; fade commands in or take them whole."""
         self._spec = spec
         self._limits = Limits(spec)
-        self._script = Script(spec, self._limits)
+        self._script = Script(spec, self._limits, fade_in=fade_in)
         self._sent: JointCommand | None = None
         self._sent_ns = self._ramp_ns = self._stood_ns = 0
 

@@ -55,15 +55,17 @@ class SafeRobot(Robot):
     the next read() or write() acts on them.
     """
 
-    def __init__(self, robot: Robot, *, attended: bool = False) -> None:
+    def __init__(self, robot: Robot, *, attended: bool = False, fade_in: bool = False) -> None:
         """Wrap a robot; limits come from its spec.
 
-        An attended one moves only as long as alive() is called at least every deadman_s.
+        An attended one moves only as long as alive() is called at least every deadman_s.  With
+        `fade_in` commands count little by little after standing up; not for a policy that learns,
+        which would take for the effect of its actions what they had no part in.
         """
         spec = robot.spec
         self._robot = robot
         self._orders, self._attended = Orders(), attended
-        self._judge, self._targets = Judge(spec), Targets(spec)
+        self._judge, self._targets = Judge(spec), Targets(spec, fade_in=fade_in)
         self._machine, self._still = Machine(), StillWatch(spec)
         self._account = Account()
         self._connected = self._damped_estop = False

@@ -137,11 +137,16 @@ class Bench:
     """A SafeRobot on a scripted robot, driven as the control loop drives it."""
 
     def __init__(
-        self, spec: RobotSpec = SPEC, period_ns: int = PERIOD_NS, *, attended: bool = False
+        self,
+        spec: RobotSpec = SPEC,
+        period_ns: int = PERIOD_NS,
+        *,
+        attended: bool = False,
+        fade_in: bool = False,
     ) -> None:
         """Connect; the state is STANDBY."""
         self.robot = ScriptedRobot(spec)
-        self.safe = SafeRobot(self.robot, attended=attended)
+        self.safe = SafeRobot(self.robot, attended=attended, fade_in=fade_in)
         self.period_ns = period_ns
         self.stance = spec.column("stance")
         self.crouch = np.array([0.5, -2.45], np.float32)

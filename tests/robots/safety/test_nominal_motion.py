@@ -32,7 +32,7 @@ def go2() -> SafeRobot:
 
 @pytest.fixture
 def pup() -> SafeRobot:
-    """The simulated pup, enabled and standing, its commands faded in."""
+    """The simulated pup, enabled and standing for a while."""
     safe = standing(robots.find("pup"))
     for number in range(60):
         tick(safe, safe.spec.column("stance") + np.float32(1e-6 * number), hz=50)

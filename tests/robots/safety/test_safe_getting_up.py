@@ -30,7 +30,7 @@ def fading(new_bench: Callable[..., Bench]) -> Bench:
     """A robot whose commands are faded in over a second."""
     usual = new_bench().robot.spec
     limits = msgspec.structs.replace(usual.safety, fade_in_s=1.0)
-    return new_bench(msgspec.structs.replace(usual, safety=limits))
+    return new_bench(msgspec.structs.replace(usual, safety=limits), fade_in=True)
 
 
 def test_a_robot_far_from_its_stance_folds_its_legs_first(bench: Bench) -> None:
@@ -87,6 +87,18 @@ def test_commands_fade_in_and_what_was_applied_is_returned(fading: Bench) -> Non
     expected = [0.2 + 0.1 * min((n + 1) * 0.02, 1.0) for n in range(60)]
     np.testing.assert_allclose(applied, expected, rtol=1e-5)
     assert fading.safe.take_guards() is Guard.NONE
+
+
+def test_a_robot_that_learns_is_not_faded_in(new_bench: Callable[..., Bench]) -> None:
+    """Whatever robot.toml says: what it executes is what its policy asked for."""
+    usual = new_bench().robot.spec
+    limits = msgspec.structs.replace(usual.safety, fade_in_s=1.0)
+    bench = new_bench(msgspec.structs.replace(usual, safety=limits))
+    bench.safe.enable()
+    bench.ticks_until(State.ACTIVE)
+    target = bench.stance + f4(0.01, 0.01)
+    bench.tick(target)
+    np.testing.assert_array_equal(bench.last.position, target)
 
 
 def test_a_doubt_does_not_fade_in_again(fading: Bench) -> None:
