@@ -97,7 +97,7 @@ def test_a_robot_that_learns_is_not_faded_in(new_bench: Callable[..., Bench]) ->
     bench.safe.enable()
     bench.ticks_until(State.ACTIVE)
     target = bench.stance + f4(0.01, 0.01)
-    bench.tick(target)
+    bench.tick(bench.command(target))
     np.testing.assert_array_equal(bench.last.position, target)
 
 
