@@ -12,6 +12,7 @@ from robosac.tasks.motion import planar_velocity
 from robosac.tasks.observation import Observer
 from robosac.tasks.task import Tick
 from robots import Guard, JointCommand, RobotError, SafeRobot, SafetyStopError, State
+from robots.safety.states import MOVING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,8 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         self.robot.connect()
         if not self.robot.place(self.np_random):
             self._check_cleared()
-        self.robot.enable()
+        if self.robot.state not in MOVING:
+            self.robot.enable()
         self._stand()
         tick = self._look(np.zeros_like(self._stance))
         if not self.robot.active:

@@ -94,7 +94,9 @@ class Judge:
 
     def unfit(self, reading: RobotState) -> Guard:
         """What speaks against a start, without the patience that motion gets."""
-        unfit = self.sensor_doubt
+        unfit = self.dangers | self.sensor_doubt
+        if self.blind:
+            return unfit
         if not self._sensors.upright(reading):
             unfit |= Guard.TILT
         for alarm in self._supply.judge(reading):

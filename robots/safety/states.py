@@ -82,7 +82,6 @@ ESTOP comes to it by damping first where robot.toml says so.
 
 TABLE: dict[tuple[State, Event], State] = {
     (State.STANDBY, Event.ENABLE): State.RAMP,
-    (State.STANDBY, Event.DANGER): State.FAULT,
     (State.RAMP, Event.ARRIVED): State.ACTIVE,
     (State.RAMP, Event.STOP): State.SIT,
     (State.RAMP, Event.DOUBT): State.DAMP,

@@ -122,7 +122,7 @@ class SafeRobot(Robot):
         unfit = self._judge.unfit(reading)
         if self._operator_gone():
             unfit |= Guard.OPERATOR_GONE
-        if not self._targets.possible(reading.position):
+        if not (self._judge.blind or self._targets.possible(reading.position)):
             unfit |= Guard.POSITION_LIMIT
         if unfit:
             raise SafetyStopError(self.state.value, label(unfit))
@@ -274,11 +274,14 @@ class SafeRobot(Robot):
         return self._account.take()
 
     def _sense(self, reading: RobotState) -> None:
-        """Let the state guards judge a reading as of now; then the machine's own timers."""
+        """Let the state guards judge a reading as of now; then the machine's own timers.
+
+        In STANDBY no reading latches anything: the robot may be carried upside down, enable() asks.
+        """
         now_ns, judge = self._robot.now(), self._judge
         known_dangers, known_doubt = judge.dangers, judge.sensor_doubt
         danger, doubt = judge.sense(reading, now_ns)
-        if danger:
+        if danger and self.state is not State.STANDBY:
             self._account.mark(danger, known=known_dangers)
             for guard in danger:
                 self._machine.danger(guard, now_ns)

@@ -206,9 +206,10 @@ class Bench:
     def to(self, wanted: State, *, latched: bool = True) -> Bench:
         """Bring the wrapper into a state as an operator and events would; DAMP latched or not."""
         if wanted is State.FAULT:
+            self.safe.enable()
             self.fire(Event.DANGER)
-            self.say()
-            self.read()
+            self.fire(Event.DAMPED_LATCHED)
+            self.robot.written.clear()
         elif wanted is State.ESTOP:
             self.fire(Event.ESTOP)
         elif wanted is not State.STANDBY:

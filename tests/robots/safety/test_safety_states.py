@@ -183,13 +183,39 @@ def test_what_was_cleared_does_not_latch_the_next_stop(bench: Bench) -> None:
 
 
 def test_clearing_while_the_cause_persists_does_not_help(bench: Bench) -> None:
-    """Enable judges a fresh reading, so a cause that is still there latches again."""
+    """Enable judges a fresh reading, so a cause that is still there forbids the start."""
     bench.to(State.FAULT)
     bench.fire(Event.DANGER)
     bench.safe.clear()
     with pytest.raises(SafetyStopError, match="state_not_finite"):
         bench.safe.enable()
-    assert bench.state is State.FAULT
+    assert bench.state is State.STANDBY
+    assert not bench.robot.written
+
+
+@pytest.mark.parametrize(
+    "sensors",
+    [
+        {"quaternion": np.array([0, 1, 0, 0], np.float32)},
+        {"joint_age_s": 1.0},
+        {"gyro": np.array([0, np.nan, 0], np.float32)},
+        {"position": np.zeros(5, np.float32)},
+    ],
+    ids=["upside down", "stale", "not finite", "too many joints"],
+)
+def test_a_limp_robot_may_be_handled(bench: Bench, sensors: dict[str, object]) -> None:
+    """At rest no reading latches or counts; as long as it lasts, enable refuses."""
+    bench.say(**sensors)
+    for _ in range(20):
+        bench.read()
+        bench.robot.clock_ns += bench.period_ns
+    with pytest.raises(SafetyStopError):
+        bench.safe.enable()
+    assert (bench.state, bench.safe.causes) == (State.STANDBY, ())
+    assert not bench.safe.interventions
+    bench.say()
+    bench.safe.enable()
+    assert bench.state is State.RAMP
 
 
 @pytest.mark.parametrize(
