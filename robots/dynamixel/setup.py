@@ -185,7 +185,11 @@ def _identity_problems(servo: ServoSpec, pong: Pong | None) -> list[str]:
 
 
 def _strangers(bus: Bus, spec: BusSpec) -> list[str]:
-    """Servos that nobody expects, and IDs that two of them have."""
+    """Servos that nobody expects, and IDs that two of them have.
+
+    A ping of all takes 0.76 s, because every possible ID is given its time to answer: most of what
+    opening takes.
+    """
     rejected = bus.stats.rejects.noise_bytes
     ids = [pong.id for pong in bus.ping_all()]
     found = [

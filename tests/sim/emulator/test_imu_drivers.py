@@ -49,15 +49,13 @@ def driver(terminal: ImuTerminal, **changes: object) -> SerialImu:
     return create(msgspec.convert(usual | changes, ImuSpec), terminal.path)
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Emulated devices need no time to settle."""
-    monkeypatch.setattr(reader, "SETTLE_S", 0.1)
-
-
 def refusal(device: ImuDevice, **changes: object) -> str:
-    """Why the driver does not open this device; one line that names the port."""
-    with ImuTerminal(device) as terminal:
+    """Why the driver does not open this device; one line that names the port.
+
+    It waits less than usual for a device to settle; one that is to be accepted gets all its time.
+    """
+    with ImuTerminal(device) as terminal, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "SETTLE_S", 0.1)
         imu = driver(terminal, **changes)
         with pytest.raises(ImuRefusedError) as caught:
             imu.open()
