@@ -6,7 +6,6 @@ import contextlib
 import logging
 import logging.handlers
 import queue
-import signal
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,28 +14,31 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from robosac.cli.checks import at_least
-from robosac.cli.console import complain, say
+from robosac.cli.console import complain
 from robosac.cli.join import machine_name
 from robosac.cli.runner_config import SPOOL_MIB
-from robosac.errors import ConfigError, PolicyError, StorageError
-from robosac.exit_codes import EXIT_DONE, EXIT_SAFETY, EXIT_USER
-from robosac.finding import show
+from robosac.errors import ConfigError, PolicyError, RobosacError, StorageError
+from robosac.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SAFETY
+from robots import RobotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from robosac.deploy.drive import AnyLink
     from robosac.deploy.recorded_robot import RecordedRobot
+    from robosac.deploy.voice import Voice
     from robosac.env import RobotEnv
     from robosac.finding import Finding
     from robosac.flight_log.log import FlightLog
     from robosac.operator import Operator
-    from robosac.operator.source import Source
     from robosac.policy import Contract, OnnxPolicy
     from robosac.runner.realtime import Granted
 
+_log = logging.getLogger(__name__)
 _LOGGED = ("robots", "robosac")
 """Loggers whose records go into the flight log."""
+_ECHOED = ("robosac.operator", "robots.safety")
+"""Loggers whose records go to the terminal, too, even when they are no warnings."""
 
 
 class Deploy(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,14 +83,20 @@ class Deploy(msgspec.Struct, frozen=True, kw_only=True):
 
     def execute(self) -> int:
         """Deploy; returns the exit code: 3 when the policy was refused or a fault is left."""
+        from robosac.deploy.voice import Voice
+
         _check_options(self)
         place = Place(self)
         try:
             policy = place.load(self.policy)
+            with Voice() as voice:
+                return _deploy(self, place, policy, voice)
         except PolicyError as error:
             complain(str(error))
             return EXIT_SAFETY
-        return _deploy(self, place, policy)
+        except KeyboardInterrupt:
+            complain("interrupted; the robot is at rest")
+            return EXIT_INTERRUPTED
 
 
 class Place:
@@ -145,28 +153,24 @@ def _check_options(options: Deploy) -> None:
         at_least(1, "steps", options.steps)
 
 
-def _deploy(options: Deploy, place: Place, policy: OnnxPolicy | None) -> int:
-    """Check everything, then let the operator decide."""
-    from robosac.operator import Operator
+def _deploy(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voice) -> int:
+    """Check everything, then let the operator decide; raises ConfigError when a check fails."""
+    from robosac.finding import show
     from robosac.runner.realtime import realtime
 
-    operator = Operator(place.robot)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_logging_waits_for_nobody())
         stack.callback(place.env.close)
         place.robot.connect()
         granted = stack.enter_context(realtime())
-        errors = show(_findings(options, place, policy, granted), say)
+        errors = show(_findings(options, place, policy, granted), voice.say)
         if errors:
-            complain(f"{errors} errors; nothing has moved")
-            return EXIT_USER
+            count = "1 error" if errors == 1 else f"{errors} errors"
+            raise ConfigError(f"{count} in the checks above; nothing has moved")
         if options.dry_run:
-            say("dry run: nothing has moved")
+            voice.say("dry run: nothing has moved")
             return EXIT_DONE
-        stack.enter_context(_signals_to(operator))
-        for source in _sources(options, operator):
-            stack.enter_context(source)
-        return _drive(options, place, policy, operator)
+        return _drive(options, place, policy, voice)
 
 
 def _findings(
@@ -188,38 +192,68 @@ def _findings(
         yield from preflight.check_policy(policy)
         yield from preflight.check_inference(policy, control_hz=hertz)
     if options.learner is not None:
-        from robosac.cli.doctor_learner import findings
-        from robosac.wire.address import parse_address
-        from robosac.wire.keys import RobotKeys
-
-        keys = None if options.keys is None else RobotKeys.load(options.keys)
-        yield from findings(parse_address(options.learner), keys, place.contract)
+        yield from _learner(options, options.learner, place.contract)
 
 
-def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, operator: Operator) -> int:
-    """Run under the operator's hand, then write the report."""
-    from robosac.deploy.drive import drive
+def _learner(options: Deploy, learner: str, here: Contract) -> Iterator[Finding]:
+    """How the way to the learner is; one that is away is no obstacle to who has a policy."""
+    from robosac.cli.doctor_learner import findings
+    from robosac.deploy.preflight import check_presence
+    from robosac.wire.address import parse_address
+    from robosac.wire.keys import RobotKeys
+
+    address = parse_address(learner)
+    keys = None if options.keys is None else RobotKeys.load(options.keys)
+    away = check_presence(address, needed=options.policy is None)
+    if away is not None:
+        yield away
+    else:
+        yield from findings(address, keys, here)
+
+
+def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voice) -> int:
+    """Run under the operator's hand, then say how it went; returns the exit code.
+
+    What goes wrong once the robot has moved is told in the summary, too.
+    """
+    from robosac.deploy.drive import Mission, drive
+    from robosac.deploy.journey import Journey
     from robosac.deploy.report import conclude
+    from robosac.deploy.signals import signals_to
+    from robosac.operator import Operator
 
     folder, run = _own_folder(options, place.name), uuid.uuid4().hex
     stem = f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
-    with contextlib.ExitStack() as stack:
-        link = _link(options, place, policy, operator, folder=folder, run=run)
-        stack.callback(link.close)
-        log = stack.enter_context(_flight_log(options, place, folder / f"{stem}.mcap"))
-        place.robot.record_to(log, version=lambda: link.acting.version)
-        journey = drive(
-            place.env,
-            link,
-            operator,
-            explore=options.learner is not None,
-            steps=options.steps,
-            run=run,
-            layout=place.contract.row_layout,
-            tell=say,
-        )
-    say(f"log      {folder / stem}.mcap" + (f" ({log.lost} entries lost)" if log.lost else ""))
-    return conclude(folder / f"{stem}.json", place.env, journey, say, log_lost=log.lost)
+    operator, journey = Operator(place.robot), Journey()
+    mission = Mission(
+        *(run, place.contract.row_layout),
+        explore=options.learner is not None,
+        steps=options.steps,
+        seed=int(run[:8], 16),
+    )
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(signals_to(operator))
+            link = _link(options, place, policy, operator, folder=folder, run=run)
+            stack.callback(link.close)
+            log = stack.enter_context(_flight_log(options, place, folder / f"{stem}.mcap"))
+            place.robot.record_to(log, version=lambda: link.acting.version)
+            _listen(options, operator, voice, stack)
+            if policy is None:
+                voice.say("waiting for the learner's first policy; q quits")
+            drive(place.env, link, operator, journey, mission=mission, log=log, tell=voice.say)
+    except Exception as error:
+        if not journey.steps:
+            raise
+        ours = isinstance(error, RobosacError | RobotError)
+        journey.error = str(error) if ours else repr(error)
+        if not ours:
+            _log.exception("this is a bug of robosac; the robot is at rest")
+    voice.say(
+        f"log      {folder / stem}.mcap" + (f" ({log.lost} entries lost)" if log.lost else "")
+    )
+    figures = {"seed": mission.seed, "log_lost": log.lost, "rows_dropped": link.dropped}
+    return conclude(folder / f"{stem}.json", place.env, journey, voice.say, **figures)
 
 
 @contextlib.contextmanager
@@ -232,13 +266,15 @@ def _flight_log(options: Deploy, place: Place, path: Path) -> Iterator[FlightLog
         path, place.robot.spec, clock=place.robot.now, info=info, limit_mib=options.log_limit
     ) as log:
         handler, loggers = EventHandler(log), [logging.getLogger(name) for name in _LOGGED]
+        usual = [logger.level for logger in loggers]
         for logger in loggers:
             logger.setLevel(logging.INFO)
             logger.addHandler(handler)
         try:
             yield log
         finally:
-            for logger in loggers:
+            for logger, level in zip(loggers, usual, strict=True):
+                logger.setLevel(level)
                 logger.removeHandler(handler)
 
 
@@ -283,20 +319,30 @@ def _link(
     )
 
 
-def _sources(options: Deploy, operator: Operator) -> Iterator[Source]:
-    """Whatever speaks for the operator."""
+def _listen(options: Deploy, operator: Operator, voice: Voice, stack: contextlib.ExitStack) -> None:
+    """Open whatever speaks for the operator, and say how."""
     from robosac.operator.keyboard import HELP, standard_input
 
-    say(HELP)
-    yield standard_input(operator, say)
+    voice.say(HELP)
+    stack.enter_context(standard_input(operator, voice.say))
     if options.gamepad is not None:
         from robosac.operator.gamepad import Gamepad
 
-        yield Gamepad(operator, options.gamepad)
+        stack.enter_context(Gamepad(operator, options.gamepad))
+        voice.say(f"gamepad  {options.gamepad}: the robot moves only while its R1 is held")
     if options.attend is not None:
         from robosac.operator.heartbeat import Heartbeat
 
-        yield Heartbeat(operator, options.attend, keys=options.attend_keys)
+        heartbeat = Heartbeat(operator, options.attend, keys=options.attend_keys)
+        stack.enter_context(heartbeat)
+        voice.say(
+            f"attend   {heartbeat.endpoint}: the robot moves only while somebody holds it there"
+        )
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Whether a record is for people; the rest is told by the status, and stands in the log."""
+    return record.levelno >= logging.WARNING or record.name.startswith(_ECHOED)
 
 
 @contextlib.contextmanager
@@ -305,30 +351,12 @@ def _logging_waits_for_nobody() -> Iterator[None]:
     root, records = logging.getLogger(), queue.SimpleQueue[logging.LogRecord]()
     usual = root.handlers[:]
     listener = logging.handlers.QueueListener(records, *usual, respect_handler_level=True)
-    root.handlers[:] = [logging.handlers.QueueHandler(records)]
+    handler = logging.handlers.QueueHandler(records)
+    handler.addFilter(_worth_saying)
+    root.handlers[:] = [handler]
     listener.start()
     try:
         yield
     finally:
         listener.stop()
         root.handlers[:] = usual
-
-
-@contextlib.contextmanager
-def _signals_to(operator: Operator) -> Iterator[None]:
-    """Let signals that end a process sit the robot down; a second one is an emergency stop."""
-
-    def on_signal(number: int, frame: object) -> None:
-        del frame
-        name = signal.Signals(number).name
-        if operator.quitting:
-            operator.estop(name)
-        operator.quit(name)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    usual = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -30,6 +31,21 @@ class Ports(msgspec.Struct, frozen=True):
     imu: str
 
 
+class Emulator:
+    """Where the devices of an emulated robot are, and whether they are still there."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ports: Ports) -> None:
+        """Know the process that serves these ports."""
+        self.ports = ports
+        self._process = process
+
+    def check(self) -> None:
+        """Raise ChildDiedError when the process has ended: no clear would bring its ports back."""
+        code = self._process.poll()
+        if code is not None:
+            raise ChildDiedError(f"the emulator has ended with exit code {code}")
+
+
 def check_devices(robot: str) -> None:
     """Raise ConfigError when a robot has nothing that could be emulated."""
     import robots
@@ -44,8 +60,8 @@ def check_devices(robot: str) -> None:
 
 
 @contextlib.contextmanager
-def emulated(robot: str, *, seed: int, track: Path) -> Iterator[Ports]:
-    """Run the emulator of a robot and yield where its devices are.
+def emulated(robot: str, *, seed: int, track: Path) -> Iterator[Emulator]:
+    """Run the emulator of a robot until the end.
 
     Its physics goes on in real time; hands put the robot on its feet when it has fallen.  Where it
     really is goes to the file `track`.
@@ -60,11 +76,13 @@ def emulated(robot: str, *, seed: int, track: Path) -> Iterator[Ports]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
+        if not select.select([process.stdout], [], [], _PATIENCE_S)[0]:
+            raise ChildDiedError(f"the emulator was not ready within {_PATIENCE_S:g} s")
         line = process.stdout.readline()
         if not line:
             code = process.wait(_PATIENCE_S)
             raise ChildDiedError(f"the emulator ended with exit code {code} before it was ready")
-        yield msgspec.json.decode(line, type=Ports)
+        yield Emulator(process, msgspec.json.decode(line, type=Ports))
     finally:
         process.stdin.close()
         try:
@@ -76,9 +94,9 @@ def emulated(robot: str, *, seed: int, track: Path) -> Iterator[Ports]:
 
 
 def make_emulated(
-    robot: str, task_name: str, ports: Ports, *, stopped: Callable[[], bool]
+    robot: str, task_name: str, emulator: Emulator, *, stopped: Callable[[], bool]
 ) -> Workplace:
-    """Connect the robot behind these ports, with a stand-in for its operator.
+    """Connect the robot that is emulated, with a stand-in for its operator.
 
     What it does between episodes goes to the log.  Raises BusError and ImuError.
     """
@@ -93,21 +111,18 @@ def make_emulated(
 
     folder = robots.find(robot)
     task = make_task(task_name, folder.spec)
+    ports = emulator.ports
     env = RobotEnv(serial_robot(folder.spec, port=ports.servos, imu_port=ports.imu), task)
     env.robot.connect()
     session = Session(
         env,
         StandIn(env.robot, stopped=stopped),
         journey=Journey(),
-        idle=_nothing,
+        idle=emulator.check,
         tell=_log.info,
     )
     contract = describe_robot(env, model_sha256=folder.model_sha256)
     return Workplace(session, contract, frame_hz=task.control_hz, camera=_no_camera)
-
-
-def _nothing() -> None:
-    """What is due between episodes: nothing, they follow each other within seconds."""
 
 
 def _no_camera() -> Filming:

@@ -167,8 +167,8 @@ def _place(config: RunnerConfig, lifeline: Lifeline, stack: contextlib.ExitStack
     own = Path(config.folder)
     number = _earlier_runs(own)
     track = own / f"track-{number}.jsonl"
-    ports = stack.enter_context(emulated(robot, seed=config.seed[0] + number, track=track))
-    return make_emulated(robot, task, ports, stopped=lambda: lifeline.cut)
+    emulator = stack.enter_context(emulated(robot, seed=config.seed[0] + number, track=track))
+    return make_emulated(robot, task, emulator, stopped=lambda: lifeline.cut)
 
 
 def main() -> int:

@@ -2,81 +2,76 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+import gc
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from robosac.deploy.journey import Journey
 from robosac.deploy.session import Session
+from robosac.deploy.watch import Watch
 from robosac.runner.loop import Loop
 from robosac.runner.solo_link import SoloLink
 from robosac.runner.uplink_link import UplinkLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from robosac.deploy.journey import Journey
     from robosac.env import RobotEnv
+    from robosac.flight_log.log import FlightLog
     from robosac.operator import Operator
     from robosac.replay import RowLayout
 
 AnyLink: TypeAlias = SoloLink | UplinkLink
-_SHOW_S = 1.0
+
+
+class Mission(NamedTuple):
+    """What is to be done, and under which name it is recorded."""
+
+    run: str
+    layout: RowLayout
+    explore: bool = False
+    """Whether the policy tries things, for a learner."""
+    steps: int | None = None
+    seed: int = 0
 
 
 def drive(
     env: RobotEnv,
     link: AnyLink,
     operator: Operator,
+    journey: Journey,
     *,
-    run: str,
-    layout: RowLayout,
-    explore: bool,
-    steps: int | None,
-    seed: int = 0,
+    mission: Mission,
+    log: FlightLog,
     tell: Callable[[str], None],
-) -> Journey:
-    """Play episodes until the operator quits, `steps` are made or the learner has enough.
+) -> None:
+    """Play episodes until the operator quits, the steps are made or the learner has enough.
 
-    The robot is closed, at rest, before what it has recorded is waited for.  Returns what there is
-    to tell of it.
+    The robot is closed, at rest, before what it has recorded is waited for, and whatever is raised.
+    What there is to tell of it is in the journey.
     """
-    journey = Journey()
-    session = Session(env, operator, journey=journey, idle=link.poll, tell=tell)
-    loop = Loop(session, link, layout, run=run, seed=seed, explore=explore)
-    with _shown(env, link, journey, tell):
-        try:
-            loop.play(steps, stopped=lambda: operator.quitting)
-        finally:
-            env.close()
-    link.finish(loop.made)
-    return journey
 
+    def idle() -> None:
+        link.poll()
+        log.poll()
 
-@contextmanager
-def _shown(
-    env: RobotEnv, link: AnyLink, journey: Journey, tell: Callable[[str], None]
-) -> Iterator[None]:
-    """Tell every second how the robot does while it moves, off the control thread."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_SHOW_S):
-            if env.robot.active:
-                tell(_status(env, link, journey))
-
-    thread = threading.Thread(target=watch, name="status", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _status(env: RobotEnv, link: AnyLink, journey: Journey) -> str:
-    """One line about a robot that moves."""
-    speed = "-" if journey.speed_mps is None else f"{journey.speed_mps:.2f} m/s"
-    return (
-        f"{env.robot.state.value}  {journey.moving_s:5.0f} s  speed {speed}  falls {journey.falls}"
-        f"  missed ticks {env.overruns}  {link.link_state}"
+    session = Session(env, operator, journey=journey, idle=idle, tell=tell)
+    loop = Loop(
+        session, link, mission.layout, run=mission.run, seed=mission.seed, explore=mission.explore
     )
+    if not gc.isenabled():
+        gc.collect()
+        gc.freeze()  # what was imported since realtime() did so; collections are short again
+    with Watch(env, journey, remarks=lambda: _remarks(link, log), tell=tell):
+        try:
+            loop.play(mission.steps, stopped=lambda: operator.quitting)
+        finally:
+            session.close()
+    if mission.explore and not operator.quitting:
+        tell("the robot is at rest; its rows go to the learner; q leaves the rest for the next run")
+    link.finish(loop.made)
+
+
+def _remarks(link: AnyLink, log: FlightLog) -> str:
+    """How the learner is, and the log when anything is the matter with it."""
+    state = log.state
+    return link.link_state if state == "recording" else f"{link.link_state}  LOG: {state}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from robosac.env import RobotEnv
     from robosac.policy import OnnxPolicy
     from robosac.runner.realtime import Granted
+    from robosac.wire.address import Address
     from robots import RobotState, SafeRobot
 
 _CYCLES = 50
@@ -26,6 +28,7 @@ _CYCLE_SHARE = 0.7
 _INFERENCES = 200
 _INFERENCE_SHARE = 0.2
 _WATCH_S = 1.0
+_PRESENCE_S = 3.0
 _LATE_SHARE = 0.25
 """Share of the control period by which one wake-up in a hundred may be late."""
 _ORDINARY_HZ = 100.0
@@ -64,13 +67,8 @@ def check_policy(policy: OnnxPolicy) -> Iterator[Finding]:
 def check_readings(robot: SafeRobot) -> Iterator[Finding]:
     """Look at what the sensors of a connected robot say."""
     state, spec = robot.read(), robot.spec
-    tilt = math.degrees(math.acos(max(-1.0, min(1.0, -float(state.gravity[2])))))
-    upright = tilt < spec.safety.tilt_deg
-    yield Finding(
-        "ok" if upright else "warning",
-        "attitude",
-        f"{tilt:.0f} degrees from upright" + ("" if upright else "; put it on its feet"),
-    )
+    yield _freshness(robot, state)
+    yield _attitude(robot, state)
     yield _joints(robot, state)
     if state.temperature is not None:
         hottest = int(np.argmax(state.temperature))
@@ -80,9 +78,38 @@ def check_readings(robot: SafeRobot) -> Iterator[Finding]:
         yield Finding("ok", "supply", f"{state.voltage:.1f} V")
 
 
+def _freshness(robot: SafeRobot, state: RobotState) -> Finding:
+    """Whether joints and IMU were measured just now."""
+    oldest_s = robot.spec.safety.stale_damp_s
+    old = [
+        f"{what} are {age_s:.2f} s old"
+        for what, age_s in (("joints", state.joint_age_s), ("IMU samples", state.imu_age_s))
+        if not age_s < oldest_s
+    ]
+    if old:
+        advice = f"expected less than {oldest_s:g}; look at cable and supply"
+        return Finding("error", "freshness", f"{' and '.join(old)}; {advice}")
+    return Finding("ok", "freshness", "joints and IMU are measured anew")
+
+
+def _attitude(robot: SafeRobot, state: RobotState) -> Finding:
+    """Whether it can stand up from how it lies."""
+    vertical = -float(state.gravity[2])
+    if not math.isfinite(vertical):
+        return Finding("error", "attitude", "the IMU gives no attitude; expected numbers")
+    tilt = math.degrees(math.acos(max(-1.0, min(1.0, vertical))))
+    if tilt < robot.spec.safety.tilt_deg:
+        return Finding("ok", "attitude", f"{tilt:.0f} degrees from upright")
+    return Finding("warning", "attitude", f"{tilt:.0f} degrees from upright; put it on its feet")
+
+
 def _joints(robot: SafeRobot, state: RobotState) -> Finding:
     """Whether every joint is where it can be; stops give way a little, and so does this."""
     spec = robot.spec
+    if not np.isfinite(state.position).all():
+        known = np.isfinite(state.position)
+        silent = [name for name, one in zip(spec.joint_names, known, strict=True) if not one]
+        return Finding("error", "joints", f"{', '.join(silent)} tell no position")
     soft_lower, soft_upper = spec.soft_limits()
     outside = state.position < 2 * spec.column("lower") - soft_lower
     outside |= state.position > 2 * spec.column("upper") - soft_upper
@@ -156,3 +183,16 @@ def check_clock(
         f"wakes up p50 {found['p50_us'] / 1000:.2f}, p99 {found['p99_us'] / 1000:.2f}, "
         f"max {found['max_us'] / 1000:.2f} ms late",
     )
+
+
+def check_presence(address: Address, *, needed: bool) -> Finding | None:
+    """Say when nobody listens where the learner should be: an error only where it is needed."""
+    try:
+        socket.create_connection((address.host, address.port), _PRESENCE_S).close()
+    except OSError as error:
+        away = f"nobody answers at {address} ({error.strerror or error})"
+        if needed:
+            return Finding("error", "learner", f"{away}; start it, or give --policy as well")
+        text = f"{away}; it goes on with its own policy, and rows wait on disk for the learner"
+        return Finding("warning", "learner", text)
+    return None

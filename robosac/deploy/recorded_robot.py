@@ -23,7 +23,8 @@ class RecordedRobot(SafeRobot):
     """Logs what was read, asked for and applied; while it stands up, sits down and damps, too.
 
     A tick is a reading and the command that answers it; with it stand the guards that were taken
-    last, which are those of the step before.  Without a log it is a SafeRobot.
+    since the tick before, which are those of the step that led here.  Without a log it is a
+    SafeRobot.
     """
 
     def __init__(self, robot: Robot, *, attended: bool = False, fade_in: bool = False) -> None:
@@ -32,8 +33,10 @@ class RecordedRobot(SafeRobot):
         self._log: FlightLog | None = None
         self._version: Callable[[], int] = _nobody
         self._stance, self._scale = robot.spec.column("stance"), robot.spec.column("action_scale")
-        self._latest: RobotState | None = None
-        self._read_ns = self._tick_ns = 0
+        self.latest: RobotState | None = None
+        """The last reading."""
+        self._read_ns = 0
+        self._tick_ns: int | None = None
         self._late_s, self._guards = 0.0, 0
 
     def record_to(self, log: FlightLog | None, *, version: Callable[[], int]) -> None:
@@ -42,9 +45,9 @@ class RecordedRobot(SafeRobot):
 
     def read(self) -> RobotState:
         """Read the sensors, and keep the reading for the log."""
-        self._latest = super().read()
+        reading = self.latest = super().read()
         self._read_ns = self.now()
-        return self._latest
+        return reading
 
     def tick_late(self, late_s: float) -> None:
         """Pass it on, and keep it for the log."""
@@ -54,14 +57,14 @@ class RecordedRobot(SafeRobot):
     def take_guards(self) -> Guard:
         """Pass them on, and keep them for the log."""
         guards = super().take_guards()
-        self._guards = int(guards)
+        self._guards |= int(guards)
         return guards
 
     def write(self, command: JointCommand) -> JointCommand:
         """Command the joints, and log the tick."""
         applied = super().write(command)
-        if self._log is not None and self._latest is not None:
-            self._record(self._log, self._latest, command.position, applied.position)
+        if self._log is not None and self.latest is not None:
+            self._record(self._log, self.latest, command.position, applied.position)
         return applied
 
     def _record(
@@ -69,7 +72,6 @@ class RecordedRobot(SafeRobot):
     ) -> None:
         now_ns = self.now()
         values: TickValues = {
-            "dt_s": (now_ns - self._tick_ns) / 1e9,
             "late_s": self._late_s,
             "act_s": (now_ns - self._read_ns) / 1e9,
             "executed": (applied - self._stance) / self._scale,
@@ -77,10 +79,12 @@ class RecordedRobot(SafeRobot):
             "guards": self._guards,
             "policy_version": self._version(),
         }
+        if self._tick_ns is not None:
+            values["dt_s"] = (now_ns - self._tick_ns) / 1e9
         if np.shape(asked) == self._stance.shape:
             values["requested"] = (asked - self._stance) / self._scale
         log.tick(reading, self.state, motion=self.base_motion(), **values)
-        self._tick_ns = now_ns
+        self._tick_ns, self._late_s, self._guards = now_ns, 0.0, 0
 
 
 def _nobody() -> int:

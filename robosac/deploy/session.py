@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
 from robosac.operator import Request
 from robosac.runner.loop import WithdrawnError
-from robots import RobotError, State
+from robots import RobotError, SafetyStopError, State
 from robots.safety.states import TORQUE_OFF
 
 if TYPE_CHECKING:
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
     from robosac.deploy.journey import Journey
     from robosac.env import RobotEnv
     from robosac.operator import Operator
+    from robots import RobotState, SafeRobot
 
     FloatArray = NDArray[np.float32]
 
 _LOOK_S = 0.1
+_GO = "go lets it stand up (ENTER)"
 _ADVICE = {
-    State.STANDBY: "go lets it stand up",
-    State.FAULT: "see to it, then clear, then go",
-    State.ESTOP: "release the emergency stop, then clear, then go",
+    State.STANDBY: _GO,
+    State.FAULT: "see to it, then clear (c), then go (ENTER)",
+    State.ESTOP: "release it (r), then clear (c), then go (ENTER)",
 }
+_LYING = "put it on its feet, then go (ENTER)"
 
 
 class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "FloatArray"]):
@@ -58,28 +62,46 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
         self._journey, self._idle, self._tell = journey, idle, tell
         self._broken: RobotError | None = None
         self._told = ""
+        self._stood = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Begin an episode; raises WithdrawnError when the operator has quit."""
         while True:
-            if not self._robot.active:
-                self._come_to_rest()
-                self._wait_for_go()
             try:
-                found = self.env.reset(seed=seed, options=options)
+                if not self._robot.active:
+                    self._come_to_rest()
+                    self._wait_for_go()
+                    self._stand_up()
+                return self.env.reset(seed=seed, options=options)
+            except SafetyStopError as error:
+                self._tell(f"it does not stand up because of {error.cause}")
             except RobotError as error:
                 self._tell(f"it does not stand up: {error}")
-                continue
-            self._operator.forget()
-            return found
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Step the robot, and remember how far it went."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        self._journey.add(info, fell=terminated)
+        ended = terminated or truncated
+        self._journey.add(info, reward=float(reward), fell=terminated, ended=ended)
         return obs, float(reward), terminated, truncated, info
+
+    def close(self) -> None:
+        """Sit down, take the torque off, let the robot go; never raises because of the robot."""
+        try:
+            self.env.close()
+        except RobotError as error:
+            self._journey.limp = False
+            self._journey.error = str(error)
+            self._tell(f"CUT ITS POWER: {error}")
+        self._note_stop()
+
+    def _stand_up(self) -> None:
+        """Let it rise; what was asked for between the go and this moment is heard at once."""
+        self._robot.enable()
+        self._stood = True
+        self._operator.forget()
 
     def _come_to_rest(self) -> None:
         """Sit or damp to the end; a robot whose driver fails is left to its servos' watchdogs."""
@@ -91,40 +113,63 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
                 self._broken = error
                 with contextlib.suppress(RobotError):
                     robot.disarm("the driver has failed")
-        if robot.causes:
+        self._note_stop()
+
+    def _note_stop(self) -> None:
+        """Remember what has ended a motion, once."""
+        robot = self._robot
+        if self._stood and robot.causes:
             self._journey.stopped(robot.now(), robot.state.value, robot.why)
+        self._stood = False
 
     def _wait_for_go(self) -> None:
         """Watch a robot at rest until it may move; raises WithdrawnError."""
         self._told = ""
+        self._look()
+        self._drop_early()
         while True:
-            self._look()
             requests = self._operator.take()
             if Request.QUIT in requests:
                 raise WithdrawnError("the operator has quit")
             if Request.CLEAR in requests:
                 self._clear()
-            if Request.GO in requests and self._may_go():
+                self._drop_early()
+            elif Request.GO in requests and self._may_go():
                 return
             self._operator.wait(_LOOK_S)
             self._idle()
+            self._look()
+
+    def _drop_early(self) -> None:
+        """Drop a go that was given before the robot was said to be ready for it."""
+        if Request.GO in self._operator.take():
+            self._tell("that go came early and does not count; go again")
 
     def _look(self) -> None:
         """Let the guards judge a reading, and say how things are when that has changed."""
-        robot = self._robot
+        reading = None
         if self._broken is None:
             try:
-                robot.read()
+                self._robot.connect()
+                reading = self._robot.read()
             except RobotError as error:
                 self._broken = error
-        state = robot.state.value
-        because = f" because of {robot.why}" if robot.causes else ""
-        text = f"{state}{because}; {_ADVICE.get(robot.state, 'wait')}"
-        if self._broken is not None:
-            text = f"{state}: {self._broken}; clear opens it anew"
+        text = self._situation(reading)
         if text != self._told:
             self._told = text
             self._tell(text)
+
+    def _situation(self, reading: RobotState | None) -> str:
+        """How things are, and what to press."""
+        robot = self._robot
+        words = f"{robot.state.words}, torque off"
+        if robot.causes:
+            words = f"{words}, because of {robot.why}"
+        if reading is None:
+            return f"{words}: {self._broken}; put it right, then clear (c) opens it anew"
+        if robot.state is State.STANDBY and not upright(robot, reading):
+            return f"{words}: {_LYING}"
+        return f"{words}: {_ADVICE.get(robot.state, 'wait')}"
 
     def _clear(self) -> None:
         """Open what is lost anew, and forget the causes of the stop; nothing moves by it."""
@@ -139,11 +184,17 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
             self._broken = None
         self._robot.clear()
         self._told = ""
+        self._look()
 
     def _may_go(self) -> bool:
         """Whether a go counts here and now; in STANDBY nothing is latched, only remembered."""
         if self._broken is None and self._robot.state is State.STANDBY:
             self._robot.clear()
             return True
-        self._tell(f"go counts in standby only; {self._told}")
+        self._tell(f"go does not count now: {self._told}")
         return False
+
+
+def upright(robot: SafeRobot, reading: RobotState) -> bool:
+    """Whether a robot stands as upright as its guards demand; not a number is no."""
+    return float(-reading.gravity[2]) >= math.cos(math.radians(robot.spec.safety.tilt_deg))

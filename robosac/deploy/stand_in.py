@@ -38,17 +38,14 @@ class StandIn(Operator):
         """Return what brings the robot back to its task."""
         if self.quitting:
             return frozenset({Request.QUIT})
-        if self._safe.state is State.STANDBY:
-            return frozenset({Request.GO}) if self._upright() else frozenset()
-        return frozenset({Request.CLEAR}) if self._upright() else frozenset()
+        try:
+            upright = -float(self._safe.read().gravity[2]) > _UPRIGHT
+        except RobotError:
+            return frozenset({Request.CLEAR})  # whatever it is, clear opens it anew
+        if not upright:
+            return frozenset()
+        return frozenset({Request.GO if self._safe.state is State.STANDBY else Request.CLEAR})
 
     def wait(self, timeout_s: float) -> bool:
         """Wait in vain: nothing is asked for, it is found."""
         return self._never.wait(timeout_s)
-
-    def _upright(self) -> bool:
-        """Whether the robot has been put on its feet."""
-        try:
-            return -float(self._safe.read().gravity[2]) > _UPRIGHT
-        except RobotError:
-            return True  # whatever it is, opening it anew is what clear does

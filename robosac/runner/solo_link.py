@@ -22,11 +22,12 @@ class SoloLink(Link):
     credit = None
     enough = False
     link_state = "no learner"
+    dropped: int | None = None
+    """Rows that are given up: there are none to lose."""
 
     def __init__(self, policy: OnnxPolicy) -> None:
         """Act by this policy, as version 0."""
         self._acting = Acting(policy, 0)
-        self.episodes: list[Episode] = []
 
     @property
     def acting(self) -> Acting:
@@ -40,8 +41,7 @@ class SoloLink(Link):
         """Nobody learns from it."""
 
     def report(self, episode: Episode) -> None:
-        """Keep it for the report."""
-        self.episodes.append(episode)
+        """Nobody displays it."""
 
     def poll(self) -> None:
         """Nothing arrives."""
