@@ -171,7 +171,7 @@ class Uplink:
                 self._handle(message, payload)
 
     def _drop(self, error: WireError) -> None:
-        """Count a malformed message, and log so few of them that no learner fills the disk."""
+        """Count a message that is no use, and log so few of them that no learner fills the disk."""
         self._malformed += 1
         if self._malformed.bit_count() == 1:
             reason = printable(str(error), _LOGGED)
@@ -215,7 +215,14 @@ class Uplink:
             self._pipe.send(FromUplink.FAREWELL)
 
     def _receive_policy(self, message: messages.Welcome | messages.Policy, file: bytes) -> None:
-        """Take a policy and say that it has arrived, so that the next one may follow."""
+        """Take a policy and say that it has arrived, so that the next one may follow.
+
+        Only a welcome may bring an older one: a learner that has begun anew greets everybody.
+        """
+        if isinstance(message, messages.Policy) and message.version <= self._policy_seen:
+            expected = f"expected one newer than {self._policy_seen}, or a welcome"
+            self._drop(WireError(f"policy {message.version}; {expected}"))
+            return
         self._policy_seen = message.version
         self._unstored = message, file
         self._store_policy()

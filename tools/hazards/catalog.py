@@ -6,7 +6,7 @@ import importlib
 
 from tools.hazards.registry import EXPECTED, HAZARDS, Hazard
 
-MODULES = ("bus", "imu", "policy", "operator", "cables", "host")
+MODULES = ("bus", "imu", "policy", "operator", "cables", "host", "wire")
 
 
 def hazards() -> list[Hazard]:
