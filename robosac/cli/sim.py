@@ -21,6 +21,8 @@ from robosac.run_folder import Pace, RunConfig, RunFolder, new_name
 from robosac.wire.names import robot_name
 
 _STEPS = 20_000
+_STEP_BACK = 10
+"""How far a learner steps back for robots in real time on the same machine, as in nice(1)."""
 
 
 class Sim(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +163,7 @@ def _run_processes(
         bind=options.bind,
         keys=None if options.keys is None else str(options.keys),
         insecure=options.insecure,
+        nice=_STEP_BACK if config.pace == "realtime" else 0,
     )
     supervisor = Supervisor(folder.path, learner=learner, crew=crew, show=progress.show)
     supervisor.run()

@@ -1,9 +1,14 @@
 """Entry point of the learner process."""
 
+import os
 import sys
 
 from robosac.learner.options import LearnerOptions
-from robosac.learner.process import main
 
 if __name__ == "__main__":
-    sys.exit(main(LearnerOptions.from_argument(sys.argv[1])))
+    options = LearnerOptions.from_argument(sys.argv[1])
+    os.nice(options.nice)  # before torch makes threads: each has a priority of its own
+
+    from robosac.learner.process import main
+
+    sys.exit(main(options))

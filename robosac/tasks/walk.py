@@ -39,6 +39,8 @@ class WalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Cost of tilt, per (1 - up)."""
     smooth_weight: float = 1.0
     """Cost of changing the action, per mean square step."""
+    effort_weight: float = 0.0
+    """Cost of torque, per mean square of all joints, (N·m)²; motors heat up by it."""
     velocity_scale: float = 0.05
     """Scale of joint velocities in the observation."""
 
@@ -115,12 +117,14 @@ class Walk(Task):
         config = self.config
         forward, left, turn = planar_velocity(before.motion, after.motion, after.dt_s)
         change = after.action - before.action
+        effort = after.state.effort
         return {
             "forward": 1.0 - abs(forward - config.forward_mps) / config.forward_mps,
             "lateral": -config.lateral_weight * abs(left),
             "yaw": -config.yaw_weight * abs(turn),
             "upright": -config.upright_weight * (1.0 + float(after.state.gravity[2])),
             "smooth": -config.smooth_weight * float(np.mean(change * change)),
+            "effort": -config.effort_weight * float(np.mean(effort * effort)),
         }
 
     def fallen(self, tick: Tick) -> bool:

@@ -31,6 +31,7 @@ def tick(
     yaw: float = 0.0,
     roll: float = 0.0,
     action: tuple[float, ...] = (0.0, 0.0),
+    effort: tuple[float, ...] = (0.0, 0.0),
 ) -> Tick:
     """A robot of two joints that lies at (x, y), heads for yaw and is rolled over."""
     return Tick(
@@ -38,7 +39,7 @@ def tick(
             stamp_ns=0,
             position=np.array([0.1, -0.2], np.float32),
             velocity=np.array([3.0, -4.0], np.float32),
-            effort=np.zeros(2, np.float32),
+            effort=np.array(effort, np.float32),
             quaternion=np.array([math.cos(roll / 2), math.sin(roll / 2), 0, 0], np.float32),
             gyro=np.array([0.4, 0.5, 0.6], np.float32),
             accelerometer=np.array([0, 0, 9.81], np.float32),
@@ -72,7 +73,15 @@ def test_costs_by_hand() -> None:
     """-0.3·0.25 m/s sideways, -0.2·0.5 rad/s, -0.4·(1 - cos 60°), -2·(0.04 + 0.16)/2."""
     after = tick(0.02, -0.01, yaw=-0.02, roll=math.pi / 3, action=(0.2, -0.4))
     assert reward(tick(), after) == pytest.approx(
-        {"forward": 1.0, "lateral": -0.075, "yaw": -0.1, "upright": -0.2, "smooth": -0.2}, abs=1e-6
+        {
+            "forward": 1.0,
+            "lateral": -0.075,
+            "yaw": -0.1,
+            "upright": -0.2,
+            "smooth": -0.2,
+            "effort": 0.0,
+        },
+        abs=1e-6,
     )
 
 
@@ -182,3 +191,10 @@ def test_a_cost_may_be_switched_off() -> None:
     """A weight of zero is a weight."""
     still = tick(action=(1, 1)), tick(action=(-1, -1))
     assert reward(*still, smooth_weight=0.0)["smooth"] == 0
+
+
+def test_torque_costs_its_mean_square() -> None:
+    """3 and 1 N·m at 0.1 per (N·m)²: half of 10, a tenth of it; by default nothing."""
+    after = tick(effort=(3.0, -1.0))
+    assert reward(tick(), after, effort_weight=0.1)["effort"] == pytest.approx(-0.5)
+    assert reward(tick(), after)["effort"] == 0.0
