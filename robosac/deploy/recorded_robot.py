@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robots import SafeRobot
+from robots.safety.states import MOVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,13 @@ class RecordedRobot(SafeRobot):
     def record_to(self, log: FlightLog | None, *, version: Callable[[], int]) -> None:
         """Log from now on, or no longer; `version` tells which policy acts."""
         self._log, self._version = log, version
+
+    def enable(self) -> None:
+        """Pass it on; what the guards did in an earlier motion is not told with this one."""
+        if self.state not in MOVING:
+            super().take_guards()
+            self._guards = 0
+        super().enable()
 
     def read(self) -> RobotState:
         """Read the sensors, and keep the reading for the log."""
