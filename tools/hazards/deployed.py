@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import resource
 import signal
 import subprocess
 import sys
@@ -41,8 +42,15 @@ MISSED_MAX = 2
 class Deployed:
     """One process that drives the emulated pup, what it says, and what its servos do."""
 
-    def __init__(self, made: Devices, folder: Path, arguments: Sequence[str] = ()) -> None:
-        """Start it; nothing moves before go()."""
+    def __init__(
+        self,
+        made: Devices,
+        folder: Path,
+        arguments: Sequence[str] = (),
+        *,
+        file_limit: int | None = None,
+    ) -> None:
+        """Start it; nothing moves before go().  No file may get larger than the limit, bytes."""
         self.made = made
         """The devices it drives."""
         self.witness = Witness(made.spec, made.bus.bench.servos, slack_s=_SLACK_S)
@@ -63,6 +71,9 @@ class Deployed:
             cwd=ROOT,
             start_new_session=True,
         )
+        if file_limit is not None:
+            limits = (file_limit, file_limit)
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limits)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -136,21 +147,25 @@ def a_policy() -> bytes:
 
 
 @contextlib.contextmanager
-def deployed(*arguments: str, faults: Iterable[str] = ()) -> Iterator[Deployed]:
+def deployed(
+    *arguments: str, faults: Iterable[str] = (), file_limit: int | None = None
+) -> Iterator[Deployed]:
     """A process that has let the pup stand up, on emulated devices."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deployed-")))
         made = stack.enter_context(plugged_in(faults))
-        one = _walking(made, folder, arguments)
+        one = _walking(made, folder, arguments, file_limit)
         stack.callback(one.close)
         time.sleep(_WALK_S)
         yield one
 
 
-def _walking(made: Devices, folder: Path, arguments: Sequence[str]) -> Deployed:
+def _walking(
+    made: Devices, folder: Path, arguments: Sequence[str], file_limit: int | None
+) -> Deployed:
     """A process that walks; another one when the checks of a busy machine found fault with it."""
     for attempt in range(_TRIES):
-        one = Deployed(made, folder, arguments)
+        one = Deployed(made, folder, arguments, file_limit=file_limit)
         try:
             one.walk()
         except BaseException as error:

@@ -9,7 +9,7 @@ from unittest import mock
 
 from robosac.runner.realtime import realtime
 from robots import State
-from tools.hazards.deployed import PERIOD_S, deployed, timed, wait
+from tools.hazards.deployed import PERIOD_S, deployed, judge_walking, timed, wait
 from tools.hazards.registry import Finding, Hazard, hazard
 from tools.hazards.trial import VirtualTrial
 from tools.hazards.verdict import always, bursts, judge_going_on
@@ -19,6 +19,8 @@ _AFTER = 75
 _HOUR_S = 3600.0
 _STOPPED_S = 2.0
 _CALM_S = 0.5
+_DISK_BYTES = 40_000
+_LOGGED_S = 4.0
 _PATIENCE_S = 10.0
 
 
@@ -127,3 +129,17 @@ def killed(one: Hazard) -> Finding:
         time.sleep(_CALM_S)
         ticks, problems = timed(one, robot, began_ns)
         return Finding("servos stop", "bus watchdog of every servo", ticks, tuple(problems))
+
+
+@hazard("H7", "the disk is full", must="walks on, on time; loss counted and told", live=True)
+def disk_full(one: Hazard) -> Finding:
+    """No file may grow beyond what the log of two seconds takes: the system refuses the rest."""
+    del one
+    with deployed(file_limit=_DISK_BYTES) as robot:
+        began_ns = time.monotonic_ns()
+        time.sleep(_LOGGED_S)
+        problems = judge_walking(robot, began_ns)
+        told = robot.said("lost")
+        if not told:
+            problems.append("the operator is not told that entries of the log are lost")
+        return Finding("walks on", told, None, tuple(problems))

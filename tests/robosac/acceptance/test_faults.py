@@ -1,0 +1,51 @@
+"""Every fault of the list, injected into the whole stack; `tools/faults.py` prints each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.hazards.catalog import hazards
+from tools.hazards.nominal import walk
+from tools.hazards.registry import EXPECTED
+
+if TYPE_CHECKING:
+    from tools.hazards.registry import Hazard
+
+LIVE_ALWAYS = ("B27", "I9", "H6")
+"""In real time, each takes some seconds: a lost port, a silent sensor, a process that is killed."""
+PATIENCE_S = 120
+
+
+def every_hazard() -> list[object]:
+    """All of them, those that take long marked as slow."""
+    slow = (pytest.mark.slow, pytest.mark.timeout(PATIENCE_S))
+    patient = (pytest.mark.timeout(PATIENCE_S),)
+    return [
+        pytest.param(
+            one,
+            id=one.id,
+            marks=() if not one.live else patient if one.id in LIVE_ALWAYS else slow,
+        )
+        for one in hazards()
+    ]
+
+
+@pytest.mark.parametrize("one", every_hazard())
+def test_a_fault_leaves_the_robot_safe(one: Hazard) -> None:
+    """It does what it must, in time and logged; the servos themselves are watched."""
+    finding = one.try_out()
+    assert finding.safe, finding
+
+
+def test_every_fault_of_the_list_is_tried() -> None:
+    """64 of them, by number."""
+    assert [one.id for one in hazards()] == list(EXPECTED)
+    assert len(EXPECTED) == 64
+
+
+def test_ten_seconds_of_walking_trip_nothing() -> None:
+    """Guards that fire without a fault would be switched off; `--nominal 600` walks for longer."""
+    finding = walk(10.0)
+    assert finding.safe, finding
