@@ -135,11 +135,11 @@ def late_replies(one: Hazard) -> Finding:
     return _walks_on(fault, what="timeouts", count=_timeouts)
 
 
-@hazard("B9", "every fourth reply changes places with the next, for 1 s", must=_WALK_ON)
+@hazard("B9", "every twentieth reply changes places with the next, for 1 s", must=_WALK_ON)
 def swapped_replies(one: Hazard) -> Finding:
     """No joint gets another's value."""
     del one
-    return _walks_on(PLAIN, struck("swap", p=0.25, **{"for": 1}), what="timeouts", count=_timeouts)
+    return _walks_on(PLAIN, struck("swap", p=0.05, **{"for": 1}), what="timeouts", count=_timeouts)
 
 
 @hazard("B11", "noise stands before every reply, for 1 s", must=_WALK_ON)
