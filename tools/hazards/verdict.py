@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tools.hazards.registry import Hazard
     from tools.hazards.trial import Trial
 
+_HARDLY = 0.1
 ON_TICKS = 75
 """How long a robot that must go on is watched after the fault, ticks."""
 
@@ -93,8 +94,9 @@ def judge_refusal(trial: Trial, error: type[RobotError], *words: str) -> Finding
 
 
 def ticks_to(trial: Trial, then_ns: int) -> int:
-    """Control periods from the fault to a time, begun ones counted."""
-    return max(0, math.ceil((then_ns - trial.strike_ns) / (1e9 * trial.period_s)))
+    """Control periods from the fault to a time; one that has hardly begun does not count."""
+    periods = (then_ns - trial.strike_ns) / (1e9 * trial.period_s)
+    return max(0, math.ceil(periods - _HARDLY))
 
 
 def always(trial: Trial) -> list[str]:
