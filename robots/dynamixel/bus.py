@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from robots.dynamixel import control_table
+from robots.dynamixel.answers import Answers
 from robots.dynamixel.control_table import Register
+from robots.dynamixel.fast_read import FAILURES, FastRead, FastTrust
 from robots.dynamixel.protocol import (
     BROADCAST,
     MAX_ID,
@@ -22,7 +24,6 @@ from robots.dynamixel.protocol import (
     Rejects,
     Status,
     encode,
-    fast_statuses,
 )
 from robots.errors import NoReplyError, ServoRefusedError
 
@@ -35,12 +36,10 @@ _log = logging.getLogger(__name__)
 
 _BITS_PER_BYTE = 10  # start, eight data bits, stop
 _STATUS_BYTES = 11  # status frame without data
-_FAST_BYTES = 8  # fast reply without blocks
-_FAST_BLOCK_BYTES = 4  # block without data
 _PONG_BYTES = 3
 _TURNAROUND_S = 20e-6  # from request to reply beyond the return delay; assumed, not measured
 _PING_SLOT_S = 0.003  # that the vendor's SDK allows each ID to answer a broadcast ping
-_FAST_FAILURES = 2  # in a row, after which plain sync read is used
+_PATIENCE_S = 0.05  # beyond the deadline of a second attempt, which nobody makes within a tick
 _STOP_FRAMES = 3
 _STOP = encode(BROADCAST, Instruction.WRITE, b"\x40\x00\x00")
 _WORST_RETURN_DELAY_S = Register.RETURN_DELAY.high * control_table.RETURN_DELAY_S_PER_COUNT
@@ -103,7 +102,9 @@ class Stats:
     fences: int = 0
     """Pings that were sent to let late replies pass."""
     fallbacks: int = 0
-    """Fast sync reads that were given up in favour of plain ones."""
+    """How often fast sync reads were given up in favour of plain ones."""
+    trials: int = 0
+    """Fast sync reads that were sent to find out whether they work again."""
     rejects: Rejects = field(default_factory=Rejects)
     """What the receiver did not take."""
 
@@ -134,7 +135,8 @@ class Bus:
         self._stats = Stats()
         self._suspect = False
         self._alive: int | None = None
-        self._fast_failures: dict[tuple[int, ...], int] = {}
+        self._fast: dict[tuple[int, int, tuple[int, ...]], FastRead] = {}
+        self._trust: dict[tuple[int, tuple[int, ...]], FastTrust] = {}
 
     @property
     def stats(self) -> Stats:
@@ -145,7 +147,8 @@ class Bus:
         """Model and firmware of a servo, or None when it does not answer."""
         for attempt in range(2):
             self._stats.retries += attempt
-            status = self._ask(device, Instruction.PING, b"", size=_PONG_BYTES)
+            wait_s = attempt * _PATIENCE_S
+            status = self._ask(device, Instruction.PING, b"", size=_PONG_BYTES, wait_s=wait_s)
             if status is not None:
                 return _pong(status)
         return None
@@ -234,34 +237,46 @@ class Bus:
         """The same as sync_read() in one reply of the whole chain, which takes less time.
 
         One servo that is absent or does not know it silences all.  So after two failures in a
-        row these servos are read by sync_read() from this address, at once and from then on.
+        row these servos are read by sync_read() from this address, at once and for a while; for
+        good when no fast read was ever answered by all of them.
         """
-        key = (address, *devices)
-        failures = self._fast_failures.get(key, 0)
-        if failures >= _FAST_FAILURES:
+        found = self.fast_frame(address, size, tuple(devices))
+        if isinstance(found, bytes):
+            return self._fast_read(address, size, tuple(devices)).statuses(found)[0]
+        return found
+
+    def fast_frame(
+        self, address: int, size: int, devices: tuple[int, ...]
+    ) -> bytes | list[Status | None]:
+        """The same as fast_sync_read(), but the reply as it came when it is good throughout.
+
+        It is when everybody has answered in order, without error and without alert.
+        """
+        trust = self._trust.get((address, devices))
+        if trust is None:
+            trust = self._trust[address, devices] = FastTrust()
+        if not trust.due():
             return self._sync_read(address, size, devices)
-        found = self._fast_sync_read(address, size, devices)
-        failures = failures + 1 if None in found else 0
-        self._fast_failures[key] = failures
-        if failures < _FAST_FAILURES:
-            return found
-        self._stats.fallbacks += 1
-        _log.warning(
-            "fast sync read of servos %s failed %d times in a row; using plain sync read",
-            ", ".join(map(str, devices)),
-            _FAST_FAILURES,
-        )
-        return self._sync_read(address, size, devices)
+        self._stats.trials += trust.given_up
+        found = self._ask_fast(self._fast_read(address, size, devices))
+        missing = isinstance(found, list) and None in found
+        if self._judge(trust, devices, missing=missing):
+            return self._sync_read(address, size, devices)
+        return found
 
     def sync_write(self, address: int, values: Mapping[int, bytes]) -> None:
         """Write bytes of several servos at once; nobody confirms.  All values are equally long."""
         size = len(next(iter(values.values())))
-        parts = [_words(address, size)]
+        parts = []
         for device, data in values.items():
             if len(data) != size:
                 raise ValueError(f"{len(data)} bytes for servo {device}; expected {size} as others")
             parts.append(bytes((device,)) + data)
-        self.port.write(encode(BROADCAST, Instruction.SYNC_WRITE, b"".join(parts)))
+        self.sync_write_joined(address, size, b"".join(parts))
+
+    def sync_write_joined(self, address: int, size: int, values: bytes) -> None:
+        """The same as sync_write() of values joined already: of each servo its ID and its bytes."""
+        self.port.write(encode(BROADCAST, Instruction.SYNC_WRITE, _words(address, size) + values))
 
     def torque_off(self) -> None:
         """Switch the torque of every servo off: a broadcast, sent three times, nobody confirms."""
@@ -274,7 +289,8 @@ class Bus:
         """Data of one servo's reply, asked at most twice; raises when there is none or an error."""
         for attempt in range(2):
             self._stats.retries += attempt
-            status = self._ask(device, instruction, parameters, size=size)
+            wait_s = attempt * _PATIENCE_S
+            status = self._ask(device, instruction, parameters, size=size, wait_s=wait_s)
             if status is not None:
                 break
         else:
@@ -284,16 +300,22 @@ class Bus:
         return status.data
 
     def _ask(
-        self, device: int, instruction: Instruction, parameters: bytes, *, size: int
+        self,
+        device: int,
+        instruction: Instruction,
+        parameters: bytes,
+        *,
+        size: int,
+        wait_s: float = 0.0,
     ) -> Status | None:
-        """One request to one servo; its reply, if it comes."""
+        """One request to one servo; its reply, if it comes; wait_s longer than it may take."""
         if not 0 <= device <= MAX_ID:
             raise ValueError(f"servo ID {device}; expected 0 to {MAX_ID}")
         self._prepare()
         frame = encode(device, instruction, parameters)
         self.port.write(frame)
         deadline = self._deadline(len(frame) + _STATUS_BYTES + _stuffed(size), replies=1)
-        return self._await_each((device,), size, deadline)[0]
+        return self._await_each((device,), size, deadline + round(wait_s * 1e9))[0]
 
     def _sync_read(self, address: int, size: int, devices: Sequence[int]) -> list[Status | None]:
         """One plain sync read."""
@@ -306,34 +328,69 @@ class Bus:
         )
         return self._await_each(devices, size, deadline)
 
-    def _fast_sync_read(
-        self, address: int, size: int, devices: Sequence[int]
-    ) -> list[Status | None]:
+    def _fast_read(self, address: int, size: int, devices: tuple[int, ...]) -> FastRead:
+        """The request, prepared when it is wanted for the first time."""
+        key = address, size, devices
+        read = self._fast.get(key)
+        if read is None:
+            read = self._fast[key] = FastRead(_block(address, size), size, devices)
+        return read
+
+    def _ask_fast(self, read: FastRead) -> bytes | list[Status | None]:
         """One fast sync read; what stands before a broken block is used."""
         self._prepare()
-        frame = encode(
-            BROADCAST, Instruction.FAST_SYNC_READ, _block(address, size) + bytes(devices)
-        )
-        self.port.write(frame)
-        expected = _FAST_BYTES + len(devices) * (_FAST_BLOCK_BYTES + size)
-        deadline = self._deadline(len(frame) + expected, replies=1)
-        raw = self._await_fast(expected, deadline)
-        found: list[Status | None] = [None] * len(devices)
-        for index, status in enumerate(fast_statuses(raw, size)):
-            if status.id == devices[index]:
-                found[index] = self._heard(status)
-            else:
-                self._stats.unexpected += 1
+        self.port.write(read.request)
+        deadline = self._deadline(len(read.request) + read.length, replies=1)
+        raw = self.port.read(deadline)
+        if self._receiver.waiting or not read.whole(raw):
+            raw = self._await_fast(raw, read.length, deadline)
+            if not read.whole(raw):
+                return self._pieces(read, raw)
+        self._alive = read.last
+        self.errors.update(read.errors)
+        return raw
+
+    def _pieces(self, read: FastRead, raw: bytes) -> list[Status | None]:
+        """What is good of a fast reply that is not good throughout."""
+        found, strangers = read.statuses(raw)
+        for status in found:
+            if status is not None:
+                self._heard(status)
         missing = found.count(None)
+        self._stats.unexpected += strangers
         self._stats.timeouts += missing
         self._suspect = missing > 0
         return found
 
-    def _await_fast(self, expected: int, deadline: int) -> bytes:
-        """Fast reply of the expected length, even if its end is broken; empty when none comes."""
+    def _judge(self, trust: FastTrust, devices: tuple[int, ...], *, missing: bool) -> bool:
+        """Take note of a fast read; whether they are given up.  A change of mind is logged."""
+        before = trust.given_up
+        if missing:
+            trust.failed()
+        else:
+            trust.succeeded()
+        if before == trust.given_up:
+            return before
+        names = ", ".join(map(str, devices))
+        if before:
+            _log.warning("fast sync read of servos %s works again", names)
+            return False
+        self._stats.fallbacks += 1
+        _log.warning(
+            "fast sync read of servos %s failed %d times in a row; using plain sync read, %s",
+            names,
+            FAILURES,
+            "for good" if trust.left is None else f"a fast one again after {trust.left}",
+        )
+        return True
+
+    def _await_fast(self, data: bytes, expected: int, deadline: int) -> bytes:
+        """Fast reply of the expected length, even if its end is broken; empty when none comes.
+
+        data is what has arrived already.
+        """
         self._receiver.last_bad = b""
         while True:
-            data = self.port.read(deadline)
             for frame in self._receiver.feed(data) if data else self._receiver.expire():
                 if frame.id == BROADCAST and len(frame.raw) == expected:
                     return frame.raw
@@ -343,10 +400,11 @@ class Bus:
                 return bad
             if not data:
                 return b""
+            data = self.port.read(deadline)
 
     def _await_each(self, devices: Sequence[int], size: int, deadline: int) -> list[Status | None]:
         """Replies of servos that answer one after the other, as far as they come in time."""
-        answers = _Answers(devices, size)
+        answers = Answers(devices, size)
         while not answers.complete:
             data = self.port.read(deadline)
             for frame in self._receiver.feed(data) if data else self._receiver.expire():
@@ -405,46 +463,6 @@ class Bus:
         wire_s = size * _BITS_PER_BYTE / self.port.baud
         wait_s = wire_s + replies * (self.return_delay_s + _TURNAROUND_S) + self._slack_s
         return self.port.now_ns() + round(wait_s * 1e9)
-
-
-class _Answers:
-    """Replies to one request, taken in the order in which the servos were asked."""
-
-    def __init__(self, devices: Sequence[int], size: int) -> None:
-        """Expect size bytes of data from each servo."""
-        self.found: list[Status | None] = [None] * len(devices)
-        self.unexpected = 0
-        self.conflicts = 0
-        self._devices = devices
-        self._length = size + 1
-        self._next = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether everybody has answered; while somebody is missing another may answer twice."""
-        return self._next == len(self._devices) and None not in self.found
-
-    def take(self, frame: Frame) -> None:
-        """Take a frame when it is the answer of a servo that is due."""
-        device, _, parameters, _ = frame
-        index = self._next
-        devices = self._devices
-        while index < len(devices) and devices[index] != device:
-            index += 1
-        refused = bool(parameters[0] & 0x7F)
-        if index == len(devices) or not (len(parameters) == self._length or refused):
-            self.unexpected += 1
-            self._doubt(frame)
-            return
-        self.found[index] = Status(device, parameters[0], parameters[1:])
-        self._next = index + 1
-
-    def _doubt(self, frame: Frame) -> None:
-        """Believe neither of two different answers of the same servo."""
-        for index, status in enumerate(self.found):
-            if status is not None and status.id == frame.id and status != frame.status:
-                self.found[index] = None
-                self.conflicts += 1
 
 
 def _pong(status: Status) -> Pong:

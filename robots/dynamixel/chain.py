@@ -21,6 +21,7 @@ from robots.dynamixel.control_table import (
     Register,
     model_named,
 )
+from robots.dynamixel.fast_read import AROUND_DATA, BEFORE_DATA, HEAD_BYTES
 from robots.dynamixel.setup import ALL_REPLIES, BLOCK, BLOCK_SIZE, Setup, set_up, to_counts
 from robots.errors import BusError, ServoEnableError
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FORMATS = {1: "i1", 2: "<i2", 4: "<i4"}
-_BLOCK = np.dtype([(register.name, _FORMATS[register.size]) for register in BLOCK])
+_EVERYONE = slice(None)
 _LOAD_PER_COUNT = 0.001
 _SNAPSHOT = Register.TORQUE_ENABLE.address
 _SNAPSHOT_SIZE = Register.PRESENT_POSITION.address + Register.PRESENT_POSITION.size - _SNAPSHOT
@@ -53,6 +54,27 @@ _JUMP_COUNTS = 20  # that a position may change by noise
 _STOP_ROUNDS = 2
 _SAMPLE_ROUNDS = 3
 _SILENT_READS = 3  # in a row without a usable answer, after which a servo is named in the log
+
+
+def _layout(before: int = 0, behind: int = 0) -> np.dtype[np.void]:
+    """A servo's registers among others bytes; those that say how the servo is also as one."""
+    names = [register.name for register in BLOCK]
+    formats = [_FORMATS[register.size] for register in BLOCK]
+    offsets = [before + sum(one.size for one in BLOCK[:at]) for at in range(len(BLOCK))]
+    flags = offsets[names.index(Register.TORQUE_ENABLE.name)]
+    end = before + BLOCK_SIZE
+    return np.dtype(
+        {
+            "names": [*names, "FLAGS"],
+            "formats": [*formats, f"V{end - flags}"],
+            "offsets": [*offsets, flags],
+            "itemsize": end + behind,
+        }
+    )
+
+
+_BLOCK = _layout()
+_IN_FRAME = [_layout(BEFORE_DATA, AROUND_DATA - BEFORE_DATA + spare) for spare in (0, 1)]
 
 
 class Chain:
@@ -82,10 +104,13 @@ class Chain:
         self._setup: Setup | None = None
         self._spare = 0
         self._missed = [0] * len(spec.servos)
+        self._flags = b""
         self._slow_due_ns = 0
         self._slow_next = 0
         self._counts: IntArray = np.zeros(len(spec.servos), dtype=np.int64)
         self._answered_ns: IntArray = np.zeros(len(spec.servos), dtype=np.int64)
+        self._goals = np.zeros(len(spec.servos), dtype=[("id", "u1"), ("goal", "<i4")])
+        self._goals["id"] = spec.ids
         self._units()
 
     def _units(self) -> None:
@@ -105,8 +130,8 @@ class Chain:
             ]
         )
         within = (Register.MIN_POSITION_LIMIT.low, Register.MAX_POSITION_LIMIT.high)
-        self._lower = np.clip(np.ceil(counts[:, 0]), *within).astype(np.int64)
-        self._upper = np.clip(np.floor(counts[:, 1]), *within).astype(np.int64)
+        self._lower = np.clip(np.ceil(counts[:, 0]), *within)
+        self._upper = np.clip(np.floor(counts[:, 1]), *within)
 
     def open(self) -> tuple[str, ...]:
         """Check every servo, torque off, and repair what may be; what was repaired.
@@ -115,9 +140,11 @@ class Chain:
         """
         self.enabled = self.damped = False
         self.state = ChainState.unknown(len(self._ids))
+        self._flags = b""
         self._setup = set_up(self.bus, self.spec, self._limits)
         per_s = np.array(self._setup.velocity_limits) * RAD_PER_S_PER_COUNT / RAD_PER_COUNT
         self._counts_per_s = _JUMP_SHARE * per_s
+        self._slowest_counts_per_s = float(self._counts_per_s.min())
         for _ in range(_SAMPLE_ROUNDS):  # fast reads that do not work cost two before plain ones do
             if self.read().stamp_ns.all():
                 break
@@ -246,15 +273,19 @@ class Chain:
         """
         if self._setup is None:
             raise ServoEnableError("servos were not set up; call open() first")
-        read = self.bus.fast_sync_read if self._setup.fast else self.bus.sync_read
+        read = self.bus.fast_frame if self._setup.fast else self.bus.sync_read
         now_ns = self.bus.port.now_ns()
         found = read(self._setup.data_address, BLOCK_SIZE + self._spare, self._ids)
-        if None in found:
+        if isinstance(found, bytes):
+            self._take_frame(found, now_ns)
+            complete = True
+        else:
+            self._take_statuses(found, now_ns)
+            complete = None not in found
+        if not complete:
             # Replies that are on their way now have another length than those to the next read.
             self._spare ^= 1
-        self._take(found, now_ns)
-        self._name_silent(found)
-        if now_ns >= self._slow_due_ns and None not in found:  # else waiting has cost time enough
+        elif now_ns >= self._slow_due_ns:  # else waiting has cost time enough
             self._read_slow(now_ns)
         return self.state
 
@@ -271,7 +302,26 @@ class Chain:
         if silent:
             _log.warning("no usable answer %d times in a row: %s", _SILENT_READS, ", ".join(silent))
 
-    def _take(self, found: Sequence[Status | None], now_ns: int) -> None:
+    def _take_frame(self, frame: bytes, now_ns: int) -> None:
+        """Put a fast reply in which all is well into the state; quickly, if it was so before."""
+        block = np.frombuffer(frame, _IN_FRAME[self._spare], len(self._ids), HEAD_BYTES)
+        flags = block["FLAGS"].tobytes()
+        if flags == self._flags and self._near(block["PRESENT_POSITION"], now_ns):
+            self._measure(_EVERYONE, block, now_ns)
+            return
+        self.state.alert[:] = False
+        self.state.error[:] = 0
+        self._missed = [0] * len(self._ids)
+        self._take_blocks(np.arange(len(self._ids)), block, now_ns)
+        self._flags = flags if (self.state.stamp_ns == now_ns).all() else b""
+
+    def _near(self, counts: NDArray[np.int32], now_ns: int) -> bool:
+        """Whether no servo is farther from where it was than even the slowest one gets."""
+        moved = np.maximum.reduce(np.abs(counts - self._counts))
+        elapsed_s = (now_ns - int(self._answered_ns[0])) * 1e-9
+        return bool(moved <= self._slowest_counts_per_s * elapsed_s + _JUMP_COUNTS)
+
+    def _take_statuses(self, found: Sequence[Status | None], now_ns: int) -> None:
         """Put what servos have answered into the state."""
         state, known, parts = self.state, [], []
         for place, status in enumerate(found):
@@ -281,8 +331,14 @@ class Chain:
                 if not status.number:
                     known.append(place)
                     parts.append(status.data[:BLOCK_SIZE])
+        self._flags = b""
         block = np.frombuffer(b"".join(parts), dtype=_BLOCK)
-        index = np.array(known, dtype=np.intp)
+        self._take_blocks(np.array(known, dtype=np.intp), block, now_ns)
+        self._name_silent(found)
+
+    def _take_blocks(self, index: NDArray[np.intp], block: NDArray[np.void], now_ns: int) -> None:
+        """Put the registers of some servos into the state."""
+        state = self.state
         mapped = block["STATUS_RETURN_LEVEL"] == ALL_REPLIES
         state.forgetful[index] = ~mapped
         index, block = index[mapped], block[mapped]
@@ -292,13 +348,18 @@ class Chain:
         possible = self._possible(index, block["PRESENT_POSITION"], now_ns)
         self._answered_ns[index] = now_ns
         state.jumps[index] = np.where(possible, 0, state.jumps[index] + 1)
-        index, block = index[possible], block[possible]
-        counts = block["PRESENT_POSITION"]
+        self._measure(index[possible], block[possible], now_ns)
+
+    def _measure(
+        self, index: NDArray[np.intp] | slice, block: NDArray[np.void], now_ns: int
+    ) -> None:
+        """Put what some servos have measured, all of it credible, into the state."""
+        state, counts = self.state, block["PRESENT_POSITION"]
         self._counts[index] = counts
         state.position[index] = (counts - self._zero[index]) * self._rad_per_count[index]
         state.velocity[index] = block["PRESENT_VELOCITY"] * self._rad_per_s_per_count[index]
         state.effort[index] = block["PRESENT_CURRENT"] * self._effort_per_count[index]
-        state.stamp_ns[index] = now_ns
+        state.stamp_ns[index] = self._answered_ns[index] = now_ns
 
     def _possible(
         self, index: NDArray[np.intp], counts: NDArray[np.int32], now_ns: int
@@ -334,11 +395,12 @@ class Chain:
         wanted = np.asarray(positions, dtype=np.float64)
         if wanted.shape != self._zero.shape or not np.isfinite(wanted).all():
             raise ValueError(f"goals {wanted}; expected {len(self._ids)} finite positions, rad")
-        counts = np.rint(self._zero + wanted / self._rad_per_count).astype(np.int64)
-        counts = np.clip(counts, self._lower, self._upper)
-        data = counts.astype("<i4").tobytes()
-        goals = {device: data[4 * at : 4 * at + 4] for at, device in enumerate(self._ids)}
-        self.bus.sync_write(Register.GOAL_POSITION.address, goals)
+        counts = np.rint(self._zero + wanted / self._rad_per_count)
+        np.maximum(counts, self._lower, out=counts)
+        np.minimum(counts, self._upper, out=counts)
+        self._goals["goal"] = counts
+        goal = Register.GOAL_POSITION
+        self.bus.sync_write_joined(goal.address, goal.size, self._goals.tobytes())
         applied: FloatArray = ((counts - self._zero) * self._rad_per_count).astype(np.float32)
         return applied
 

@@ -159,7 +159,7 @@ class Port:
         """
         while True:
             data = self._receive((deadline_ns - self.now_ns()) * 1e-9)
-            if not data:
+            if not data and not (data := self._receive(0.0)):  # we may have slept in between
                 return self._release()
             if self._echo and self.echoes is not False:
                 data = self._without_echo(data)

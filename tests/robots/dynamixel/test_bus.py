@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 
 from robots.dynamixel.bus import Bus, Pong
 from robots.dynamixel.control_table import Register
+from robots.dynamixel.fast_read import SHORTEST_PAUSE
 from robots.dynamixel.port import Port
 from robots.dynamixel.protocol import (
     BROADCAST,
@@ -33,6 +35,18 @@ if TYPE_CHECKING:
 IDS = (1, 2, 3, 7)
 ADDRESS, SIZE = 126, 10
 STOP = bytes.fromhex("FF FF FD 00 FE 06 00 03 40 00 00 2E 16")
+
+
+class Pieces(Port):
+    """A port that hands on only so many bytes at once."""
+
+    most = 1
+    _rest = b""
+
+    def read(self, deadline_ns: int) -> bytes:
+        data = self._rest or super().read(deadline_ns)
+        self._rest = data[self.most :]
+        return data[: self.most]
 
 
 @pytest.fixture
@@ -388,6 +402,68 @@ def test_b14_fast_read_unsupported(
     assert bus.stats.fallbacks == 1
     (record,) = caplog.records
     assert "1, 2, 3, 7" in record.getMessage()
+
+
+def test_b14_fast_reads_come_back(
+    bus: Bus, servos: FakeServos, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has answered a fast read is asked for one again after a while, each change said once."""
+    expected = values(servos, 1)
+    assert data(bus.fast_sync_read(ADDRESS, SIZE, IDS)) == expected
+    servos.spoil = strike(3, lambda _, replies: [], instruction=Instruction.FAST_SYNC_READ)
+    with caplog.at_level(logging.WARNING):
+        assert data(bus.fast_sync_read(ADDRESS, SIZE, IDS)) == [None] * 4
+        for _ in range(3 * SHORTEST_PAUSE + 10):  # one pause, a trial that fails, a longer one
+            assert data(bus.fast_sync_read(ADDRESS, SIZE, IDS)) == expected
+    assert heard(servos, Instruction.FAST_SYNC_READ) > 3 + 1 + 1
+    assert heard(servos, Instruction.SYNC_READ) == 3 * SHORTEST_PAUSE + 2
+    assert bus.stats.fallbacks == 1
+    assert bus.stats.trials == 2
+    given_up, again = (record.getMessage() for record in caplog.records)
+    assert f"a fast one again after {SHORTEST_PAUSE}" in given_up
+    assert "works again" in again
+
+
+@pytest.mark.parametrize("most", [1, 7, 8, 30, 63])
+def test_a_fast_reply_in_pieces_is_whole(servos: FakeServos, most: int) -> None:
+    """However an adapter cuts it, a reply is the frame that was sent."""
+    expected = values(servos, 1)
+    with Pieces(servos.path, 1_000_000) as port:
+        port.most = most
+        bus = Bus(port, usb_latency_s=0.02)
+        for _ in range(3):
+            assert isinstance(bus.fast_frame(ADDRESS, SIZE, IDS), bytes)
+            assert data(bus.fast_sync_read(ADDRESS, SIZE, IDS)) == expected
+        assert bus.stats.rejects.noise_bytes == 0
+
+
+def test_a_complaint_in_a_fast_reply_is_told(bus: Bus, servos: FakeServos) -> None:
+    """What is not good throughout comes as statuses, servo by servo."""
+    servos.errors[3] = 0x80
+    found = bus.fast_frame(ADDRESS, SIZE, IDS)
+    assert not isinstance(found, bytes)
+    assert [status is not None and status.error for status in found] == [0, 0, 0x80, 0]
+    assert bus.errors[3] == 0x80
+    servos.errors[3] = 0
+    assert isinstance(bus.fast_frame(ADDRESS, SIZE, IDS), bytes)
+    assert bus.errors[3] == 0
+
+
+def test_a_second_attempt_is_patient(bus: Bus, servos: FakeServos) -> None:
+    """A reply that comes far too late on a busy machine is still one, when asked for again."""
+    timers: list[threading.Timer] = []
+
+    def late(_: Frame, replies: list[bytes]) -> list[bytes]:
+        timers.append(threading.Timer(0.035, servos.send, [replies[0]]))
+        timers[-1].start()
+        return []
+
+    hurried = Bus(bus.port, usb_latency_s=0.0)
+    servos.spoil = strike(2, late, instruction=Instruction.READ)
+    assert hurried.read(2, Register.ID) == 2
+    assert hurried.stats.retries == 1
+    for timer in timers:
+        timer.join()
 
 
 def test_b14_one_lost_fast_read_is_no_reason(bus: Bus, servos: FakeServos) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import subprocess
 import sys
 import time
@@ -90,6 +91,22 @@ def test_a_read_past_its_deadline_still_takes_what_is_there(wire: Wire, port: Po
     assert port.read(soon()) == b"here"
     os.write(wire.far, b"there")
     assert port.read(time.monotonic_ns() - 1) == b"there"
+
+
+def test_a_read_that_slept_past_its_deadline_takes_what_came(
+    wire: Wire, port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives after the system has called time, but before we run again, is not missing."""
+    honest = select.select
+
+    def called_too_early(*_: object) -> tuple[list[int], list[int], list[int]]:
+        monkeypatch.setattr(select, "select", honest)
+        os.write(wire.far, b"late")
+        assert honest([port._fd], [], [], 5.0)[0]  # noqa: SLF001 -- it has arrived
+        return [], [], []
+
+    monkeypatch.setattr(select, "select", called_too_early)
+    assert port.read(time.monotonic_ns()) == b"late"
 
 
 def test_a_second_owner_is_refused(wire: Wire, port: Port) -> None:

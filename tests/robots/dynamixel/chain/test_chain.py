@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from robots.dynamixel.bus import Bus
 from robots.dynamixel.chain import Chain
 from robots.dynamixel.control_table import RAD_PER_COUNT, Register
+from robots.dynamixel.fast_read import SHORTEST_PAUSE
 from robots.dynamixel.port import Port
 from robots.dynamixel.protocol import Instruction
 from robots.errors import PortLostError
@@ -93,6 +96,33 @@ def test_fast_read_is_used_when_all_know_it() -> None:
     made.tick([0.0, 0.0, 0.0])
     assert not any(frame[7] == Instruction.FAST_SYNC_READ for frame in made.line.written)
     assert made.chain.faults() == []
+
+
+def test_fast_reads_come_back_after_an_outage() -> None:
+    """Two fast reads that get lost, as on a busy machine, cost the fast ones for a while only."""
+    made = ready("drop@1.5,instruction=0x8A,for=0.06")
+    goals = [0.1, 0.1, 0.1]
+    while made.line.now_ns() < 1.6e9:
+        made.tick(goals)
+    assert made.bus.stats.fallbacks == 1
+    made.line.written.clear()
+    made.tick(goals, 2 * SHORTEST_PAUSE)
+    instructions = [frame[7] for frame in made.line.written]
+    assert instructions.count(Instruction.FAST_SYNC_READ) >= SHORTEST_PAUSE - 5
+    assert made.bus.stats.fallbacks == made.bus.stats.trials == 1
+    assert made.chain.state.age_s(made.line.now_ns()).max() < TICK_S
+    assert made.chain.state.position == pytest.approx(goals, abs=0.02)
+
+
+def test_a_complaint_passes() -> None:
+    """An alert is seen when it comes, and gone when it goes; the values stay fresh throughout."""
+    made = ready()
+    for bits in (0x20, 0):
+        made.set(Register.HARDWARE_ERROR, bits, 1)
+        made.tick([0.0, 0.0, 0.0])
+        assert made.chain.state.alert.tolist() == [False, bits != 0, False]
+        assert made.chain.state.hardware_error.tolist() == [0, bits, 0]
+        assert made.chain.state.age_s(made.line.now_ns()).max() < TICK_S
 
 
 def test_a_lost_reply_keeps_the_sample_with_its_age() -> None:
@@ -235,7 +265,7 @@ def test_a_cycle_of_twelve_servos_takes_its_time() -> None:
 
 
 def test_a_cycle_of_twelve_servos_is_cheap() -> None:
-    """Our part of a cycle stays within 150 µs of CPU."""
+    """Our part of a cycle stays within 120 µs of CPU, of which it takes 20 to 80."""
     made = twelve()
     goals = np.zeros(12)
     costs = []
@@ -246,7 +276,23 @@ def test_a_cycle_of_twelve_servos_is_cheap() -> None:
         made.chain.read()
         costs.append(time.thread_time_ns() - began - made.line.busy_ns)
         made.line.sleep(TICK_S)
-    assert min(costs) < 150_000
+    assert min(costs) < 120_000
+
+
+def test_cycles_leave_nothing_behind() -> None:
+    """However long the robot runs, its driver does not grow."""
+    made = twelve()
+    sizes = []
+    tracemalloc.start()
+    for _ in range(3):
+        made.tick([0.0] * 12, 60)
+        gc.collect()
+        driver = tracemalloc.Filter(inclusive=True, filename_pattern="*/robots/dynamixel/*")
+        lines = tracemalloc.take_snapshot().filter_traces([driver]).statistics("filename")
+        made.line.written.clear()
+        sizes.append(sum(line.size for line in lines))
+    tracemalloc.stop()
+    assert max(sizes[1:]) < sizes[0] + 2000
 
 
 def test_the_same_on_a_terminal_in_real_time() -> None:
