@@ -1,4 +1,4 @@
-"""An emulated pup for `robosac deploy`: a patient robot folder, a policy that stands, the command."""
+"""An emulated pup for `robosac deploy`: a patient folder, a policy that stands, the command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +19,7 @@ from tests.robosac.cli.conftest import still_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from robosac.policy import Contract
 

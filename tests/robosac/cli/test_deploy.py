@@ -84,7 +84,7 @@ def desk(
 def plugged_in(folder: Path, **options: Any) -> Iterator[Emulation]:  # noqa: ANN401 -- as emulate
     """Plug in a pup; at the end none of its servos must ever have carried a torque."""
     with deployed.emulate(folder, **options) as made:
-        driven = []
+        driven: list[int] = []
 
         def look(bench: Any) -> None:  # noqa: ANN401 -- as the emulator calls it
             driven.extend(s.id for s in bench.servos if s.memory.get(Register.TORQUE_ENABLE))

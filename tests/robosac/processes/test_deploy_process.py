@@ -169,7 +169,7 @@ def test_a_killed_process_leaves_its_servos_to_their_watchdogs(pup: Pup, walking
 
 
 def test_everybody_goes_away(pup: Pup) -> None:
-    """Nobody reads any more, as behind `| head`: that is no reason to stop; nobody speaks: it is."""
+    """Nobody reads any more, as behind `| head`: no reason to stop; nobody speaks: that is one."""
     reading, writing = os.pipe()
     one = pup.deploy(stdout=writing)
     os.close(writing)
