@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robosac.replay import RowLayout, Transition
 from robosac.runner.link import Acting, Link
-from robosac.runner.loop import Loop, Tally
+from robosac.runner.loop import Loop, Tally, WithdrawnError
 from robosac.wire.messages import Episode
 
 FloatArray = NDArray[np.float32]
@@ -277,3 +277,49 @@ def test_garbage_is_collected_between_episodes_when_it_is_put_off(
     finally:
         gc.enable()
     assert collected == [EPISODE, EPISODE]
+
+
+class Leaving(Counting):
+    """Withdraws instead of its third episode, as a robot whose operator has quit."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        if len(self.seeds) == 2:
+            raise WithdrawnError("no more")
+        return super().reset(seed=seed, options=options)
+
+
+def test_an_environment_may_withdraw() -> None:
+    """What was made is delivered, and the loop ends well."""
+    env, link = Leaving(), NotedLink(FakePolicy(3.0))
+    loop = Loop(env, link, LAYOUT, run=RUN, seed=0)
+    loop.run(None, stopped=lambda: False)
+    assert loop.made == len(link.rows) == 2 * EPISODE
+    assert len(link.episodes) == 2
+    assert link.events[-1] == f"finish {2 * EPISODE}"
+
+
+def test_play_leaves_what_is_under_way_to_the_caller() -> None:
+    """A robot must be at rest before anything is waited for."""
+    env, link = Counting(), NotedLink(FakePolicy(3.0))
+    loop = Loop(env, link, LAYOUT, run=RUN, seed=0)
+    loop.play(3, stopped=lambda: False)
+    assert loop.made == env.at == 3
+    assert not [event for event in link.events if event.startswith("finish")]
+
+
+@pytest.mark.parametrize(("explore", "different"), [(True, True), (False, False)])
+def test_only_who_explores_is_given_noise(*, explore: bool, different: bool) -> None:
+    """A robot without a learner acts as the policy was evaluated."""
+    given: list[FloatArray | None] = []
+
+    class Listening(FakePolicy):
+        def act(self, obs: FloatArray, noise: FloatArray | None) -> FloatArray:
+            given.append(noise)
+            return np.full(1, 3.0, np.float32)
+
+    link = NotedLink(Listening())
+    Loop(Counting(), link, LAYOUT, run=RUN, seed=0, explore=explore).run(3, stopped=lambda: False)
+    assert len(given) == 3
+    assert all((noise is not None) is different for noise in given)
