@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tools.hazards.live import Devices
 
 _AWAY_S = 0.5
-_AT_WORK_S = 0.005
 _WATCHED_S = 1.0
 _SLOW_S, _EVERY_S, _TIMES = 0.025, 0.2, 5
 _STALE = "holds, then damps from 100 ms, FAULT latched"
@@ -68,7 +67,8 @@ def blocked(one: Hazard) -> Finding:
     with deployed() as robot:
         began_ns = time.monotonic_ns()
         robot.made.strike("block@0")
-        time.sleep(_AT_WORK_S)
+        bench = robot.made.bus.bench
+        wait(lambda: bench.faults.present("block", bench.now_ns), "blocked port")
         _fill(robot.made)
         return judge_latched(one, robot, began_ns, "link_lost")
 
