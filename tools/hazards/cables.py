@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tools.hazards.live import Devices
 
 _AWAY_S = 0.5
+_FILLS, _PAUSE_S = 8, 0.003
 _WATCHED_S = 1.0
 _SLOW_S, _EVERY_S, _TIMES = 0.025, 0.2, 5
 _STALE = "holds, then damps from 100 ms, FAULT latched"
@@ -69,7 +70,9 @@ def blocked(one: Hazard) -> Finding:
         robot.made.strike("block@0")
         bench = robot.made.bus.bench
         wait(lambda: bench.faults.present("block", bench.now_ns), "blocked port")
-        _fill(robot.made)
+        for _ in range(_FILLS):  # its thread may still have taken what came first
+            _fill(robot.made)
+            time.sleep(_PAUSE_S)
         return judge_latched(one, robot, began_ns, "link_lost")
 
 
