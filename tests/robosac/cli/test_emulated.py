@@ -1,0 +1,46 @@
+"""A robot whose devices are emulated by a process, as `sim --emulate` drives it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from robosac.cli.emulated import check_devices, emulated, make_emulated
+from robosac.cli.supervisor import ChildDiedError
+from robosac.errors import ConfigError
+from robots import RobotError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_it_stands_up_by_itself_and_a_dead_emulator_ends_it(tmp_path: Path) -> None:
+    """No clear brings back the ports of a process that has died: that must not go on for ever."""
+    track = tmp_path / "track.jsonl"
+    with emulated("pup", seed=0, track=track) as emulator:
+        place = make_emulated("pup", "walk", emulator, stopped=lambda: False)
+        obs, _ = place.env.reset(seed=0)
+        assert obs.shape == (place.contract.obs_size,)
+        place.env.step(np.zeros(12, np.float32))
+        emulator.check()
+        emulator._process.send_signal(signal.SIGKILL)  # noqa: SLF001 - nobody else would kill it
+        emulator._process.wait()  # noqa: SLF001 - as above
+        ended = False
+        while not ended:
+            _, _, terminated, truncated, _ = place.env.step(np.zeros(12, np.float32))
+            ended = terminated or truncated
+        with pytest.raises(ChildDiedError, match="emulator has ended with exit code -9"):
+            place.env.reset()
+        with contextlib.suppress(RobotError):
+            place.env.close()
+
+
+def test_a_robot_without_devices_is_refused() -> None:
+    """Before any process is started."""
+    check_devices("pup")
+    with pytest.raises(ConfigError, match=r"'go2' has no devices to emulate; expected \[bus\]"):
+        check_devices("go2")
