@@ -19,9 +19,9 @@ PAUSE_S = 2.0
 """Shortest time from one grip to the next, s."""
 GRIP_S = 0.6
 """How long they take to fold the legs, s."""
-TILT_RAD = math.radians(30.0)
-"""Tilt from which a robot counts as lying."""
-SPREAD_RAD = 0.6
+TILT_RAD = math.radians(10.0)
+"""Tilt from which a robot counts as lying: one that leans on a leg under it falls when it rises."""
+SPREAD_RAD = 0.5
 """Distance of a joint from its crouch from which a robot counts as sunk."""
 
 
