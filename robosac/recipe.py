@@ -6,11 +6,17 @@ import difflib
 import math
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from robosac.algorithms.config import SACConfig
+from robosac.algorithms.config import (
+    AlgorithmConfig,
+    DDPGConfig,
+    SAC2018Config,
+    SACConfig,
+    TD3Config,
+)
 from robosac.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +34,8 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Transitions per update."""
     learning_starts: int = 500
     """Environment steps before the first update."""
+    random_steps: int = 0
+    """Environment steps before the policy acts; until then actions are uniform."""
     capacity: int = 1_000_000
     """Transitions kept in memory."""
     catch_up: int = 1000
@@ -49,8 +57,30 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What it is for, in one sentence."""
     learner: LearnerConfig = LearnerConfig()
     """Replay, ratios and intervals."""
-    sac: SACConfig = SACConfig()
-    """The algorithm."""
+    sac: SACConfig | None = None
+    """Soft actor-critic, with what DroQ and REDQ change about it; this one if none is named."""
+    sac2018: SAC2018Config | None = None
+    """The first soft actor-critic."""
+    td3: TD3Config | None = None
+    """Twin delayed deep deterministic policy gradient."""
+    ddpg: DDPGConfig | None = None
+    """Deep deterministic policy gradient."""
+
+    def __post_init__(self) -> None:
+        """Let a recipe that names no algorithm be soft actor-critic with every default."""
+        if not self.algorithms:
+            msgspec.structs.force_setattr(self, "sac", SACConfig())
+
+    @property
+    def algorithms(self) -> list[AlgorithmConfig]:
+        """Every algorithm there is a table of; one, if the recipe is usable."""
+        values = (getattr(self, name) for name in self.__struct_fields__)
+        return [value for value in values if isinstance(value, AlgorithmConfig)]
+
+    @property
+    def algorithm(self) -> AlgorithmConfig:
+        """Numbers of the algorithm."""
+        return self.algorithms[0]
 
 
 def names() -> list[str]:
@@ -90,57 +120,40 @@ def _unknown_keys(
             near = [f"{path}{name}" for name in difflib.get_close_matches(key, fields)]
             listed = f"one of {', '.join(path + name for name in sorted(fields))}"
             yield f"{path}{key}; expected {' or '.join(near) or listed}"
-        elif isinstance(value, dict) and fields[key] in {LearnerConfig, SACConfig}:
-            yield from _unknown_keys(value, fields[key], f"{path}{key}.")
+        elif isinstance(value, dict) and (inner := _struct_of(fields[key])):
+            yield from _unknown_keys(value, inner, f"{path}{key}.")
+
+
+def _struct_of(kind: Any) -> type[msgspec.Struct] | None:  # noqa: ANN401 -- any annotation
+    """Struct that a field holds, if it holds one."""
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, msgspec.Struct):
+            return one
+    return None
 
 
 def problems(recipe: Recipe) -> list[str]:
     """Everything that makes a recipe unusable, one line each."""
-    learner, sac = recipe.learner, recipe.sac
-    positive = {
-        "learner.utd": learner.utd,
-        "learner.batch_size": learner.batch_size,
-        "learner.capacity": learner.capacity,
-        "learner.catch_up": learner.catch_up,
-        "learner.slack": learner.slack,
-        "learner.publish_every": learner.publish_every,
-        "learner.checkpoint_s": learner.checkpoint_s,
-        "sac.actor_lr": sac.actor_lr,
-        "sac.critic_lr": sac.critic_lr,
-        "sac.alpha_lr": sac.alpha_lr,
-        "sac.initial_alpha": sac.initial_alpha,
-        "sac.critics": sac.critics,
-        "sac.policy_delay": sac.policy_delay,
-        **{f"sac.hidden[{index}]": width for index, width in enumerate(sac.hidden)},
-    }
-    found = [
-        f"{name} is {value}; expected a positive number"
-        for name, value in positive.items()
-        if not (math.isfinite(value) and value > 0)
-    ]
-    found += [
-        f"{name} is {value}; expected a number in (0, 1]"
-        for name, value in (("sac.gamma", sac.gamma), ("sac.tau", sac.tau))
-        if not 0 < value <= 1
-    ]
-    found += [
-        f"sac.{name} is {value}; expected a finite number"
-        for name in ("target_entropy_scale", "log_std_min", "log_std_max")
-        if not math.isfinite(value := getattr(sac, name))
-    ]
-    if learner.learning_starts < 0:
-        found.append(f"learner.learning_starts is {learner.learning_starts}; expected zero or more")
-    if learner.catch_up < learner.utd:
-        found.append(f"learner.catch_up is {learner.catch_up}; expected at least utd {learner.utd}")
-    if not sac.hidden:
-        found.append("sac.hidden is empty; expected at least one layer")
-    if sac.log_std_min >= sac.log_std_max:
-        found.append(
-            f"sac.log_std_min is {sac.log_std_min}, not below log_std_max {sac.log_std_max}"
-        )
-    if not sac.log_std_min < math.log(max(sac.initial_std, 1e-30)) < sac.log_std_max:
-        found.append(
-            f"sac.initial_std is {sac.initial_std}; its logarithm must lie between "
-            f"log_std_min {sac.log_std_min} and log_std_max {sac.log_std_max}"
-        )
+    found = [*_learner_problems(recipe.learner)]
+    for algorithm in recipe.algorithms:
+        found += algorithm.problems()
+    if len(recipe.algorithms) > 1:
+        tables = " and ".join(f"[{algorithm.table}]" for algorithm in recipe.algorithms)
+        found.append(f"there are tables {tables}; expected one algorithm")
     return found
+
+
+def _learner_problems(learner: LearnerConfig) -> Iterator[str]:
+    positive = (
+        *("utd", "batch_size", "capacity", "catch_up", "slack"),
+        *("publish_every", "checkpoint_s"),
+    )
+    for name in positive:
+        value = getattr(learner, name)
+        if not (math.isfinite(value) and value > 0):
+            yield f"learner.{name} is {value}; expected a positive number"
+    for name in ("learning_starts", "random_steps"):
+        if getattr(learner, name) < 0:
+            yield f"learner.{name} is {getattr(learner, name)}; expected zero or more"
+    if learner.catch_up < learner.utd:
+        yield f"learner.catch_up is {learner.catch_up}; expected at least utd {learner.utd}"

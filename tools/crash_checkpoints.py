@@ -116,7 +116,7 @@ def live(learner: Learner, folder: Path, tell: BinaryIO, *, checkpoints: int) ->
             while learner.owed >= 1:
                 learner.update()
             act = actions(learner)
-            say(event="begin", digest=checkpoint.digest(learner.sac.state()), actions=act)
+            say(event="begin", digest=checkpoint.digest(learner.algorithm.state()), actions=act)
             started = time.perf_counter()
             checkpoint.write(folder / "checkpoint", checkpoint.freeze(learner))
             say(event="written", seconds=time.perf_counter() - started)

@@ -19,10 +19,17 @@ class Adam:
     around it.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
-        """Optimise these tensors in place."""
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        *,
+        beta1: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """Optimise these tensors in place; weight_decay of them is added to their gradient."""
         self.parameters = list(parameters)
-        self._lr = lr
+        self._lr, self._beta1, self._weight_decay = lr, beta1, weight_decay
         self._means = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._steps = torch.zeros(())
@@ -39,9 +46,9 @@ class Adam:
             [],
             [self._steps] * len(self.parameters),
             lr=self._lr,
-            beta1=0.9,
+            beta1=self._beta1,
             beta2=0.999,
-            weight_decay=0.0,
+            weight_decay=self._weight_decay,
             eps=1e-8,
             amsgrad=False,
             maximize=False,

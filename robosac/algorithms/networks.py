@@ -1,10 +1,10 @@
-"""The networks of soft actor-critic: a squashed Gaussian policy and an ensemble of Q functions."""
+"""Networks: a squashed Gaussian and a deterministic policy, and ensembles of Q functions."""
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the field's name for it
@@ -23,6 +23,10 @@ class Sample(NamedTuple):
     """In [-1, 1], shape (B, A)."""
     log_prob: Tensor
     """Log density of the action, shape (B,)."""
+    mean: Tensor
+    """Mean of the policy before tanh, shape (B, A)."""
+    log_std: Tensor
+    """Log standard deviation of the policy before tanh, shape (B, A)."""
 
 
 class Actor(nn.Module):
@@ -71,14 +75,48 @@ class Actor(nn.Module):
         """
         mean, log_std = self.distribution(obs)
         pre = mean + log_std.exp() * noise
-        standard = -0.5 * noise.square() - 0.5 * math.log(2 * math.pi)
-        correction = 2 * (F.logsigmoid(2 * pre) - pre + math.log(2))
-        return Sample(torch.tanh(pre), (standard - log_std - correction).sum(-1))
+        log_prob = _log_density(noise, log_std, pre)
+        return Sample(torch.tanh(pre), log_prob, mean, log_std)
+
+    def log_prob(self, obs: Tensor, pre: Tensor) -> Tensor:
+        """Log density (B,) of the actions tanh(pre), pre (B, A) being given, as in sample()."""
+        mean, log_std = self.distribution(obs)
+        return _log_density((pre - mean) / log_std.exp(), log_std, pre)
+
+
+def _log_density(noise: Tensor, log_std: Tensor, pre: Tensor) -> Tensor:
+    """Log density of tanh(pre), pre being `noise` standard deviations from the mean."""
+    standard = -0.5 * noise.square() - 0.5 * math.log(2 * math.pi)
+    correction = 2 * (F.logsigmoid(2 * pre) - pre + math.log(2))
+    return (standard - log_std - correction).sum(-1)
 
 
 def _inverse_squash(value: float, low: float, high: float) -> float:
     """What the head must give for a squashed number between low and high."""
     return math.atanh(2 * (value - low) / (high - low) - 1)
+
+
+class DeterministicActor(nn.Module):
+    """A policy of one action per observation, with noise only to explore."""
+
+    def __init__(
+        self, obs: int, action: int, *, hidden: Sequence[int], noise_std: float, final_bound: float
+    ) -> None:
+        """Build a ReLU network whose output layer starts uniform within plus and minus a bound."""
+        super().__init__()
+        sizes = [obs, *hidden]
+        self.trunk = nn.Sequential(*(Dense(*pair, relu=True) for pair in pairwise(sizes)))
+        self.head = Dense(sizes[-1], action)
+        self.noise_std = noise_std
+        start_within(self.head, final_bound)
+
+    def best(self, obs: Tensor) -> Tensor:
+        """Action (B, A) in [-1, 1]."""
+        return torch.tanh(self.head(self.trunk(obs)))
+
+    def forward(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """Action (B, A) in [-1, 1] with standard normal noise (B, A), which is scaled here."""
+        return torch.clamp(self.best(obs) + self.noise_std * noise, -1, 1)
 
 
 class Critics(nn.ModuleList):
@@ -89,23 +127,113 @@ class Critics(nn.ModuleList):
     """
 
     def __init__(
-        self, inputs: int, *, members: int, hidden: Sequence[int], layer_norm: bool
+        self,
+        inputs: int,
+        *,
+        members: int,
+        hidden: Sequence[int],
+        layer_norm: bool,
+        dropout: float = 0.0,
     ) -> None:
         """Build ReLU networks from `inputs` numbers to one value."""
         sizes = [inputs, *hidden]
-        super().__init__(_value_network(sizes, layer_norm=layer_norm) for _ in range(members))
+        super().__init__(
+            _value_network(sizes, layer_norm=layer_norm, dropout=dropout) for _ in range(members)
+        )
 
-    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Values (N, B) of the pairs (B, O) and (B, A)."""
+    def forward(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        *,
+        dropping: torch.Generator | None = None,
+        members: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Values (N, B) of the pairs (B, O) and (B, A), of all members or of those asked for.
+
+        Units are dropped only with a generator to draw them from.
+        """
         pair = torch.cat((obs, action), dim=-1)
-        return torch.stack([member(pair).squeeze(-1) for member in self])
+        chosen = range(len(self)) if members is None else members
+        return torch.stack([_value(self[number], pair, dropping) for number in chosen])
+
+    def heads(self) -> list[Dense]:
+        """Output layers of the members."""
+        return [cast("Dense", cast("nn.Sequential", member)[-1]) for member in self]
 
 
-def _value_network(sizes: Sequence[int], *, layer_norm: bool) -> nn.Sequential:
-    """One Q function: dense layers, each normalised before its ReLU on request."""
+class StateValue(nn.Module):
+    """A function of the observation alone."""
+
+    def __init__(self, obs: int, *, hidden: Sequence[int]) -> None:
+        """Build a ReLU network from `obs` numbers to one value."""
+        super().__init__()
+        self.network = _value_network([obs, *hidden], layer_norm=False, dropout=0.0)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Values (B,) of observations (B, O)."""
+        return _value(self.network, obs, None)
+
+
+class Dropout(nn.Module):
+    """Drops units while there is a generator to draw them from, and never otherwise."""
+
+    def __init__(self, share: float) -> None:
+        """Drop this share of the units."""
+        super().__init__()
+        self._kept = 1 - share
+
+    def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Zero some units (B, H) and scale the others up, so that the mean stays."""
+        if generator is None:
+            return x
+        return x * torch.empty_like(x).bernoulli_(self._kept, generator=generator) / self._kept
+
+
+def _value(network: nn.Module, pair: Tensor, dropping: torch.Generator | None) -> Tensor:
+    """Values (B,) of one Q function."""
+    x = pair
+    for layer in network.children():
+        x = layer(x, dropping) if isinstance(layer, Dropout) else layer(x)
+    return x.squeeze(-1)
+
+
+def _value_network(sizes: Sequence[int], *, layer_norm: bool, dropout: float) -> nn.Sequential:
+    """One Q function: dense layers, each with dropout and normalisation before its ReLU.
+
+    Hiraoka et al. 2022, arXiv 2110.02034, for the order.
+    """
     layers: list[nn.Module] = []
     for width, following in pairwise(sizes):
-        layers.append(Dense(width, following, relu=not layer_norm))
-        if layer_norm:
-            layers += [nn.LayerNorm(following), nn.ReLU()]
+        plain = not (layer_norm or dropout)
+        layers.append(Dense(width, following, relu=plain))
+        layers += [Dropout(dropout)] if dropout else []
+        layers += [nn.LayerNorm(following)] if layer_norm else []
+        layers += [] if plain else [nn.ReLU()]
     return nn.Sequential(*layers, Dense(sizes[-1], 1))
+
+
+class LateActionCritic(nn.Module):
+    """A Q function whose second layer is the first to see the action; arXiv 1509.02971, §7."""
+
+    def __init__(self, obs: int, action: int, *, hidden: Sequence[int], final_bound: float) -> None:
+        """Build a ReLU network of at least two hidden layers."""
+        super().__init__()
+        first, *following = hidden
+        sizes = [first + action, *following]
+        self.first = Dense(obs, first, relu=True)
+        self.rest = nn.Sequential(*(Dense(*pair, relu=True) for pair in pairwise(sizes)))
+        self.head = Dense(sizes[-1], 1)
+        start_within(self.head, final_bound)
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Values (1, B) of the pairs (B, O) and (B, A)."""
+        features = self.rest(torch.cat((self.first(obs), action), dim=-1))
+        value: Tensor = self.head(features).squeeze(-1)
+        return value[None]
+
+
+def start_within(layer: nn.Linear, bound: float) -> None:
+    """Draw a layer's first weights and biases uniformly within plus and minus a bound."""
+    nn.init.uniform_(layer.weight, -bound, bound)
+    nn.init.uniform_(layer.bias, -bound, bound)

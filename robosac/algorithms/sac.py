@@ -7,162 +7,153 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
+from robosac.algorithms import losses
 from robosac.algorithms.adam import Adam
-from robosac.algorithms.losses import actor_loss, critic_loss, soft_target, temperature_loss
-from robosac.algorithms.networks import Actor, Critics
+from robosac.algorithms.algorithm import Algorithm, Batch, Follower, Sizes, frozen
+from robosac.algorithms.backups import ACTOR_VALUES, BACKUPS
+from robosac.algorithms.networks import Actor, Critics, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from torch import Tensor, nn
 
     from robosac.algorithms.config import SACConfig
 
-
-class Batch(NamedTuple):
-    """Rows of replay as tensors of shape (B, …); the critics' views include their extra terms."""
-
-    obs: Tensor
-    critic_obs: Tensor
-    action: Tensor
-    reward: Tensor
-    terminated: Tensor
-    next_obs: Tensor
-    next_critic_obs: Tensor
+_TEMPERATURE_LOSSES = {
+    "log_alpha": losses.temperature_loss,
+    "alpha": losses.linear_temperature_loss,
+}
 
 
-class SAC:
-    """Networks, optimisers and one update step; every tensor it owns is in `state()`."""
+class SAC(Algorithm):
+    """Critics learn the soft Q of the policy, the policy climbs it, the temperature adapts."""
 
-    def __init__(self, config: SACConfig, *, obs: int, extra: int, action: int, seed: int) -> None:
-        """Build everything from one seed: `obs` numbers for the actor, `extra` more for critics."""
+    def __init__(self, config: SACConfig, sizes: Sizes, *, seed: int) -> None:
+        """Build everything from one seed."""
+        super().__init__(seed=seed)
         self.config = config
-        weights, noise = (int(child) for child in np.random.SeedSequence(seed).generate_state(2))
-        self.generator = torch.Generator().manual_seed(noise)
-        self.target_entropy = -config.target_entropy_scale * action
-        with _seeded(weights):
+        self.target_entropy = -config.target_entropy_scale * sizes.action
+        with self.seeded():
             self.actor = Actor(
-                obs,
-                action,
+                sizes.obs,
+                sizes.action,
                 hidden=config.hidden,
                 log_std=(config.log_std_min, config.log_std_max),
                 initial_std=config.initial_std,
             )
             self.critics = Critics(
-                obs + extra + action,
+                sum(sizes),
                 members=config.critics,
                 hidden=config.hidden,
                 layer_norm=config.layer_norm,
+                dropout=config.dropout,
             )
-        self.targets = copy.deepcopy(self.critics).requires_grad_(requires_grad=False)
+        self.targets = copy.deepcopy(self.critics)
         self.log_alpha = torch.tensor(math.log(config.initial_alpha), requires_grad=True)
+        self.modules = {"actor": self.actor, "critics": self.critics, "targets": self.targets}
+        self.scalars = {"log_alpha": self.log_alpha}
         self.optimisers = {
             "actor": Adam(self.actor.parameters(), config.actor_lr),
             "critics": Adam(self.critics.parameters(), config.critic_lr),
             "alpha": Adam([self.log_alpha], config.alpha_lr),
         }
-        self._target_tensors: list[Tensor] = list(self.targets.parameters())
-        self.updates = 0
+        self._following = Follower(self.targets, self.critics)
+        self._dropping = self.generator if config.dropout else None
+        self._actor_loss = {
+            "reparametrised": self._reparametrised_loss,
+            "reinforce": self._reinforce_loss,
+        }[config.actor_gradient]
+
+    @property
+    def policy(self) -> nn.Module:
+        """The actor."""
+        return self.actor
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of critics, then policy and temperature, then targets; metrics stay tensors."""
+        """One step of critics, then policy and temperature, then targets."""
         alpha = self.log_alpha.detach().exp()
         metrics = self._update_critics(batch, alpha)
         if self.updates % self.config.policy_delay == 0:
             metrics |= self._update_actor(batch, alpha)
-        with torch.no_grad():
-            critics = self.optimisers["critics"].parameters
-            torch._foreach_lerp_(self._target_tensors, critics, self.config.tau)
         self.updates += 1
+        if self.updates % self.config.target_every == 0:
+            self._following.follow(self.config.tau)
         return metrics
-
-    def state(self) -> dict[str, Tensor]:
-        """Every tensor that the next update depends on, by name; not copies."""
-        tensors = {"generator": self.generator.get_state(), "log_alpha": self.log_alpha.detach()}
-        modules = {"actor": self.actor, "critics": self.critics, "targets": self.targets}
-        for name, module in modules.items():
-            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        for name, optimiser in self.optimisers.items():
-            tensors |= {f"adam.{name}.{key}": value for key, value in optimiser.state().items()}
-        return tensors
-
-    def load_state(self, tensors: Mapping[str, Tensor], *, updates: int) -> None:
-        """Restore what state() returned; all of it or, with ValueError, nothing."""
-        ours = self.state()
-        problems = _misfits(tensors, ours)
-        if problems:
-            raise ValueError("; ".join(problems))
-        self.generator.set_state(tensors["generator"])
-        for name, value in ours.items():
-            value.copy_(tensors[name])
-        self.updates = updates
 
     def _update_critics(self, batch: Batch, alpha: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            following = self.actor.sample(batch.next_obs, self._noise(batch.action))
-            target = soft_target(
+            target = losses.bellman_target(
                 reward=batch.reward,
                 discount=self.config.gamma * (1 - batch.terminated),
-                next_q=self.targets(batch.next_critic_obs, following.action),
-                next_log_prob=following.log_prob,
-                alpha=alpha,
+                next_value=self._next_value(batch, alpha),
             )
-        q = self.critics(batch.critic_obs, batch.action)
-        loss = critic_loss(q, target)
-        self._descend("critics", loss)
+        q = self.critics(batch.critic_obs, batch.action, dropping=self._dropping)
+        loss = losses.critic_loss(q, target)
+        self.descend("critics", loss)
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
-    def _update_actor(self, batch: Batch, alpha: Tensor) -> dict[str, Tensor]:
-        action, log_prob = self.actor.sample(batch.obs, self._noise(batch.action))
-        with _frozen(self.critics):
-            q = self.critics(batch.critic_obs, action)
-        loss = actor_loss(q=q, log_prob=log_prob, alpha=alpha)
-        self._descend("actor", loss)
-        self._descend(
-            "alpha",
-            temperature_loss(
-                log_alpha=self.log_alpha, log_prob=log_prob, target_entropy=self.target_entropy
-            ),
+    def _next_value(self, batch: Batch, alpha: Tensor) -> Tensor:
+        """Soft value of the next state: (B,), or (N, B) where every critic has its own."""
+        following = self.actor.sample(batch.next_obs, self.noise(batch.action))
+        next_q = self.targets(
+            batch.next_critic_obs,
+            following.action,
+            dropping=self._dropping,
+            members=self._drawn_targets(),
         )
-        return {"actor_loss": loss.detach(), "entropy": -log_prob.detach().mean(), "alpha": alpha}
+        value = BACKUPS[self.config.backup](next_q)
+        if not self.config.entropy_backup:
+            return value
+        return losses.soft_value(value, following.log_prob, alpha=alpha)
 
-    def _descend(self, name: str, loss: Tensor) -> None:
-        optimiser = self.optimisers[name]
-        optimiser.step(torch.autograd.grad(loss, optimiser.parameters))
+    def _drawn_targets(self) -> list[int] | None:
+        """Which targets this update looks at; None is all of them."""
+        if self.config.backup != "subset":
+            return None
+        order = torch.randperm(self.config.critics, generator=self.generator)
+        return order[: self.config.subset].tolist()
 
-    def _noise(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self.generator)
+    def _update_actor(self, batch: Batch, alpha: Tensor) -> dict[str, Tensor]:
+        sample = self.actor.sample(batch.obs, self.noise(batch.action))
+        loss = self._actor_loss(batch, sample, alpha)
+        self.descend("actor", loss)
+        if self.config.temperature != "fixed":
+            temperature_loss = _TEMPERATURE_LOSSES[self.config.temperature]
+            self.descend(
+                "alpha",
+                temperature_loss(
+                    log_alpha=self.log_alpha,
+                    log_prob=sample.log_prob,
+                    target_entropy=self.target_entropy,
+                ),
+            )
+        return {
+            "actor_loss": loss.detach(),
+            "entropy": -sample.log_prob.detach().mean(),
+            "alpha": alpha,
+        }
 
+    def _reparametrised_loss(self, batch: Batch, sample: Sample, alpha: Tensor) -> Tensor:
+        """Through the action into the critics."""
+        with frozen(self.critics):
+            value = self._actor_value(batch.critic_obs, sample.action)
+        return losses.actor_loss(value=value, log_prob=sample.log_prob, alpha=alpha)
 
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Build no gradients for a module's parameters; its inputs still get theirs."""
-    module.requires_grad_(requires_grad=False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(requires_grad=True)
+    def _reinforce_loss(self, batch: Batch, sample: Sample, alpha: Tensor) -> Tensor:
+        """By the score function over actions of their own; the entropy's part is reparametrised."""
+        value, log_prob = [], []
+        for _ in range(self.config.action_samples):
+            with torch.no_grad():
+                mean, log_std = self.actor.distribution(batch.obs)
+                pre = mean + log_std.exp() * self.noise(batch.action)
+                value.append(self._actor_value(batch.critic_obs, pre.tanh()))
+            log_prob.append(self.actor.log_prob(batch.obs, pre))
+        climbing = losses.reinforce_loss(value=torch.stack(value), log_prob=torch.stack(log_prob))
+        return climbing + alpha * sample.log_prob.mean()
 
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Draw initial weights from this seed and leave torch's global state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-def _misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """What keeps tensors from being copied onto others of the same names."""
-    found = [f"no tensor {name}" for name in sorted(ours.keys() - theirs.keys())]
-    found += [f"unknown tensor {name}" for name in sorted(theirs.keys() - ours.keys())]
-    for name in sorted(ours.keys() & theirs.keys()):
-        got, expected = (f"{tuple(one[name].shape)} {one[name].dtype}" for one in (theirs, ours))
-        if got != expected:
-            found.append(f"tensor {name} is {got}, expected {expected}")
-    return found
+    def _actor_value(self, critic_obs: Tensor, action: Tensor) -> Tensor:
+        q = self.critics(critic_obs, action, dropping=self._dropping)
+        return ACTOR_VALUES[self.config.actor_value](q)

@@ -48,7 +48,6 @@ class LockstepLink(Link):
     def __init__(self, learner: Learner, log: SegmentLog, *, robot: str, run: str) -> None:
         """Publish the first policy."""
         self._learner, self._log, self._robot, self._run = learner, log, robot, run
-        self._published_at = learner.updates
         self.made = 0
         """Rows recorded."""
         self.episodes: list[Episode] = []
@@ -70,8 +69,7 @@ class LockstepLink(Link):
         self.made += 1
         self._learner.take(chunk)
         self._update()
-        if self._learner.updates - self._published_at >= self._learner.recipe.learner.publish_every:
-            self._published_at = self._learner.updates
+        if self._learner.policy_due:
             self._acting = self._publish()
 
     def report(self, episode: Episode) -> None:
@@ -158,7 +156,7 @@ class Lockstep:
             "duplicated": audit.duplicated,
             "policy_versions": self._learner.policies,
             "resumed_from": self._resumed,
-            "policy_digest": checkpoint.digest(self._learner.sac.state()),
+            "policy_digest": checkpoint.digest(self._learner.algorithm.state()),
         }
 
     def close(self) -> None:

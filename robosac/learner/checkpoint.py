@@ -115,7 +115,7 @@ def freeze(learner: Learner) -> Frozen:
         sampling=_to_json(learner.rng.bit_generator.state),
         digests={},
     )
-    return Frozen(state, {name: value.clone() for name, value in learner.sac.state().items()})
+    return Frozen(state, {name: value.clone() for name, value in learner.algorithm.state().items()})
 
 
 def write(folder: Path, frozen: Frozen) -> Path:
@@ -166,7 +166,7 @@ def restore(path: Path, learner: Learner) -> State:
         tensors = load(content)
         if digests(tensors) != state.digests:
             raise _damaged(path, f"the tensors are not those that {_STATE} tells of")
-        learner.sac.load_state(tensors, updates=state.updates)
+        learner.algorithm.load_state(tensors, updates=state.updates)
     except _MISFITS as error:
         raise CheckpointError(
             f"{path}: does not fit this learner ({error}); "
@@ -193,7 +193,7 @@ def restore_newest(folder: Path, learner: Learner) -> Resumed | None:
         learner.settle(owed=0.0, env_steps=0)
         if not learner.env_steps:
             return None
-    tensors = learner.sac.state()
+    tensors = learner.algorithm.state()
     return Resumed(
         checkpoint=str(found[-1]) if found else None,
         env_steps=learner.env_steps,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
 from robosac import __version__
-from robosac.algorithms.sac import SAC, Batch
+from robosac.algorithms.algorithm import Batch, Sizes
+from robosac.algorithms.catalogue import build
+from robosac.algorithms.first_steps import RandomFirst
 from robosac.policy.contract import with_training
 from robosac.policy.export import PolicyTemplate
 from robosac.replay import ReplayMemory
@@ -17,7 +20,7 @@ from robosac.replay.layout import EXACT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from robosac.policy import Contract
     from robosac.recipe import Recipe
@@ -47,19 +50,17 @@ class Learner:
     def __init__(self, recipe: Recipe, contract: Contract, *, seed: int) -> None:
         """Build networks, replay and the policy template for one kind of robot."""
         self.recipe = recipe
-        self.contract = with_training(contract, recipe=recipe.name, seed=seed, robosac=__version__)
         self.layout = contract.row_layout
-        algorithm, sampling = np.random.SeedSequence(seed).spawn(2)
-        self.sac = SAC(
-            recipe.sac,
-            obs=self.layout.obs,
-            extra=self.layout.extra,
-            action=self.layout.action,
-            seed=int(algorithm.generate_state(1)[0]),
+        sizes = Sizes(self.layout.obs, self.layout.extra, self.layout.action)
+        networks, sampling = np.random.SeedSequence(seed).spawn(2)
+        self.algorithm = build(recipe.algorithm, sizes, seed=int(networks.generate_state(1)[0]))
+        self.contract = msgspec.structs.replace(
+            with_training(contract, recipe=recipe.name, seed=seed, robosac=__version__),
+            exploration_theta=self.algorithm.exploration_theta,
         )
         self.rng = np.random.default_rng(sampling)
         self.memory = ReplayMemory(self.layout, recipe.learner.capacity)
-        self.template = PolicyTemplate(self.sac.actor, contract)
+        self.template = PolicyTemplate(self._policy(), contract)
         self.marks: dict[tuple[str, str], int] = {}
         """Next sequence number of every (robot, run) whose rows were taken in."""
         self.version = 0
@@ -75,7 +76,8 @@ class Learner:
         self.metrics: dict[str, Tensor] = {}
         """Newest value of every metric, as tensors: nothing is computed before they are read."""
         self.episodes = self.falls = 0
-        self._updates_before = 0
+        self._updates_before = self._published_at = 0
+        self._published_random = False
         self._acted: deque[int] = deque(maxlen=_LAGS_KEPT)
         self._newest_acting = 0
         self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
@@ -89,7 +91,7 @@ class Learner:
     @property
     def updates(self) -> int:
         """Updates ever made."""
-        return self.sac.updates
+        return self.algorithm.updates
 
     @property
     def updates_here(self) -> int:
@@ -158,14 +160,21 @@ class Learner:
     def update(self) -> None:
         """Make one update; there must be transitions."""
         self.memory.sample(len(self._rows), self.rng, self._rows)
-        self.metrics |= self.sac.update(self._batch)
+        self.metrics |= self.algorithm.update(self._batch)
         self.owed -= 1
+
+    @property
+    def policy_due(self) -> bool:
+        """Whether the newest policy is to be published: enough updates, or no longer at random."""
+        due = self.updates - self._published_at >= self.recipe.learner.publish_every
+        return due or self._published_random != self._acts_at_random
 
     def snapshot(self) -> Snapshot:
         """Copy the policy's weights as a new version; well under a millisecond."""
         weights = {
-            name: value.detach().numpy().copy() for name, value in self.sac.actor.named_parameters()
+            name: value.detach().numpy().copy() for name, value in self._policy().named_parameters()
         }
+        self._published_at, self._published_random = self.updates, self._acts_at_random
         self.version += 1
         self.policies += 1
         self.published[self.version] = self.env_steps
@@ -185,6 +194,17 @@ class Learner:
             updates=snapshot.updates,
         )
         return self.template.fill(snapshot.weights, contract)
+
+    @property
+    def _acts_at_random(self) -> bool:
+        return self.env_steps < self.recipe.learner.random_steps
+
+    def _policy(self) -> nn.Module:
+        """The policy as robots get it: with a switch in it where the first steps are random."""
+        policy = self.algorithm.policy
+        if not self.recipe.learner.random_steps:
+            return policy
+        return RandomFirst(policy, random=self._acts_at_random)
 
     def settle(self, *, owed: float, env_steps: int) -> None:
         """Go on after a restart: owe what was owed at `env_steps`, and what came since.

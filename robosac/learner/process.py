@@ -188,7 +188,6 @@ class LearnerProcess:
         config = self._config.recipe.learner
         started = now = time.monotonic()
         next_status, next_checkpoint = started, started + config.checkpoint_s
-        published_at = learner.updates
         while not (self._lifeline.cut or self._over(learner)):
             idle = learner.owed < 1
             for chunk in self._inbox.take(timeout_s=_IDLE_S if idle else 0.0):
@@ -202,9 +201,8 @@ class LearnerProcess:
             self._set_pace(learner)
             self._service.turned_at = now = time.monotonic()
             self._updating_s += now - before
-            if learner.updates - published_at >= config.publish_every and not publisher.busy:
+            if learner.policy_due and not publisher.busy:
                 publisher.put(learner.snapshot())
-                published_at = learner.updates
             if now >= next_checkpoint and not publisher.busy:
                 publisher.put(checkpoint.freeze(learner))
                 next_checkpoint = now + config.checkpoint_s

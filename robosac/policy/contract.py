@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -106,6 +106,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Range of every command it was trained for; a task may ask for less, never for more."""
     safety: dict[str, float] = {}
     """Numbers of the guards it was trained under, smaller is tighter; a robot may be tighter."""
+    exploration_theta: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    """Share of the exploring noise that is forgotten at every step; 1 is white noise."""
     training: Training = Training()
     golden: tuple[Golden, ...] = ()
 

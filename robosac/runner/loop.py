@@ -10,6 +10,7 @@ import numpy as np
 
 from robosac.errors import RobosacError
 from robosac.replay import Transition
+from robosac.runner.exploration import ExplorationNoise
 from robosac.wire.messages import Episode
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Loop:
         low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2
         noise, reset = np.random.SeedSequence(seed).spawn(2)
-        self._rng = np.random.default_rng(noise)
+        self._noise = ExplorationNoise(layout.action, np.random.default_rng(noise))
         self._seed = int(reset.generate_state(1)[0])
         self._no_extra = np.empty(0, dtype=np.float32)
         self.made = 0
@@ -94,6 +95,7 @@ class Loop:
                     gc.collect()  # realtime() has put it off until no tick is near
                 if wanted():
                     obs, info = self._env.reset()
+                    self._noise.reset()
 
     def _step(
         self, obs: FloatArray, info: dict[str, Any], tally: Tally
@@ -102,7 +104,7 @@ class Loop:
         acting = self._link.acting
         noise = None
         if self._explore:
-            noise = self._rng.standard_normal(self._layout.action, dtype=np.float32)
+            noise = self._noise.draw(acting.policy.contract.exploration_theta)
         output = acting.policy.act(obs, noise)
         action = np.clip((output - self._centre) / self._half_range, -1, 1)
         next_obs, reward, terminated, truncated, next_info = self._env.step(output)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from robosac.algorithms import sac as sac_module
+from robosac.algorithms import losses
 from robosac.algorithms.config import SACConfig
 from robosac.learner import checkpoint
 from robosac.learner import learner as learner_module
@@ -86,12 +86,18 @@ def test_a_resumed_learner_is_the_same_to_the_bit(tmp_path: Path, contract: Cont
     for _ in range(10):
         lived.update()
     checkpoint.write(tmp_path, checkpoint.freeze(lived))
-    assert checkpoint.digests(resumed.sac.state()) != checkpoint.digests(lived.sac.state())
+    assert checkpoint.digests(resumed.algorithm.state()) != checkpoint.digests(
+        lived.algorithm.state()
+    )
     checkpoint.restore_newest(tmp_path, resumed)
-    assert checkpoint.digests(resumed.sac.state()) == checkpoint.digests(lived.sac.state())
+    assert checkpoint.digests(resumed.algorithm.state()) == checkpoint.digests(
+        lived.algorithm.state()
+    )
     for learner in (lived, resumed):
         learner.update()
-    assert checkpoint.digests(resumed.sac.state()) == checkpoint.digests(lived.sac.state())
+    assert checkpoint.digests(resumed.algorithm.state()) == checkpoint.digests(
+        lived.algorithm.state()
+    )
 
 
 @pytest.mark.usefixtures("no_export")
@@ -112,7 +118,7 @@ def test_a_learner_killed_in_a_checkpoint_leaves_a_whole_one(
     resumed = checkpoint.restore_newest(tmp_path, learner)
     assert resumed is not None
     assert resumed.updates >= len(written)
-    assert checkpoint.digests(learner.sac.state()) == resumed.digests
+    assert checkpoint.digests(learner.algorithm.state()) == resumed.digests
 
 
 @pytest.mark.usefixtures("no_export")
@@ -139,9 +145,11 @@ def test_an_episode_cut_by_time_goes_on_in_its_own_last_state(
         targets.update(zip(rewards.tolist(), target.tolist(), strict=True))
         return q.sum()
 
-    monkeypatch.setattr(sac_module, "critic_loss", noted)
-    monkeypatch.setattr(learner.sac, "targets", lambda obs, action: obs[:, 0].expand(2, -1))
-    learner.sac.log_alpha.data.fill_(-100.0)
+    monkeypatch.setattr(losses, "critic_loss", noted)
+    monkeypatch.setattr(
+        learner.algorithm, "targets", lambda obs, _, **options: obs[:, 0].expand(2, -1)
+    )
+    learner.algorithm.scalars["log_alpha"].data.fill_(-100.0)
     for _ in range(10):
         learner.update()
     assert targets == pytest.approx({1.0: 1 + GAMMA * 3, 2.0: 2 + GAMMA * 7, 4.0: 4.0, 8.0: 908.0})

@@ -7,59 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from robosac.algorithms.algorithm import Sizes
 from robosac.algorithms.config import SACConfig
-from robosac.algorithms.sac import SAC, Batch
+from robosac.algorithms.sac import SAC
+from tests.robosac.algorithms.conftest import SIZES, batch, changed, copied, equal, part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SMALL = SACConfig(hidden=(16, 16))
-OBS, EXTRA, ACTION, ROWS = 4, 2, 3, 32
 
 
 def make(config: SACConfig = SMALL, *, seed: int = 0) -> SAC:
     """Build a small learner."""
-    return SAC(config, obs=OBS, extra=EXTRA, action=ACTION, seed=seed)
-
-
-def batch(seed: int = 0, *, extra: float = 1.0) -> Batch:
-    """Draw rows; `extra` scales what only the critics see."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    obs, next_obs = draw(ROWS, OBS), draw(ROWS, OBS)
-    more, next_more = extra * draw(ROWS, EXTRA), extra * draw(ROWS, EXTRA)
-    return Batch(
-        obs=obs,
-        critic_obs=torch.cat((obs, more), -1),
-        action=draw(ROWS, ACTION).tanh(),
-        reward=draw(ROWS),
-        terminated=(draw(ROWS) > 1).float(),
-        next_obs=next_obs,
-        next_critic_obs=torch.cat((next_obs, next_more), -1),
-    )
-
-
-def copied(sac: SAC) -> dict[str, Tensor]:
-    """Copy everything a learner owns."""
-    return {name: tensor.clone() for name, tensor in sac.state().items()}
-
-
-def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """First parts of the names of tensors that differ to the bit."""
-    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-
-
-def part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Tensors of one network."""
-    return {key: tensor for key, tensor in state.items() if key.split(".")[0] == name}
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Whether two states agree to the bit."""
-    return one.keys() == other.keys() and not changed(one, other)
+    return SAC(config, SIZES, seed=seed)
 
 
 def with_rates(*, actor: float = 3e-4, critic: float = 3e-4, alpha: float = 3e-4) -> SAC:
@@ -115,10 +76,10 @@ def test_policy_step_needs_no_gradient_of_the_critics(monkeypatch: pytest.Monkey
     seen: list[tuple[bool, bool]] = []
     forward = type(sac.critics).forward
 
-    def spy(critics: torch.nn.Module, obs: Tensor, action: Tensor) -> Tensor:
+    def spy(critics: torch.nn.Module, obs: Tensor, action: Tensor, **options: object) -> Tensor:
         frozen = not any(one.requires_grad for one in critics.parameters())
         seen.append((action.requires_grad, frozen))
-        return forward(critics, obs, action)  # type: ignore[arg-type]
+        return forward(critics, obs, action, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(sac.critics), "forward", spy)
     sac.update(batch())
@@ -157,9 +118,8 @@ def test_policy_delay() -> None:
 @pytest.mark.parametrize(("scale", "actions", "target"), [(1.0, 6, -6.0), (0.5, 12, -6.0)])
 def test_target_entropy_counts_the_actions(scale: float, actions: int, target: float) -> None:
     """Minus so much per action."""
-    sac = SAC(
-        SACConfig(hidden=(8,), target_entropy_scale=scale), obs=3, extra=0, action=actions, seed=0
-    )
+    config = SACConfig(hidden=(8,), target_entropy_scale=scale)
+    sac = SAC(config, Sizes(3, 0, actions), seed=0)
     assert sac.target_entropy == target
 
 
@@ -169,7 +129,7 @@ def test_only_critics_see_the_extra_terms() -> None:
     metrics, others = one.update(batch(extra=1.0)), other.update(batch(extra=5.0))
     assert torch.equal(metrics["entropy"], others["entropy"])
     assert not torch.equal(metrics["q"], others["q"])
-    assert one.state()["actor.trunk.0.weight"].shape == (16, OBS)
+    assert one.state()["actor.trunk.0.weight"].shape == (16, SIZES.obs)
 
 
 def test_same_seed_same_bits() -> None:
@@ -201,7 +161,9 @@ def test_first_noise_is_not_the_stream_that_drew_the_weights() -> None:
     """Weights and noise have seeds of their own."""
     sac = make()
     torch.manual_seed(sac.generator.initial_seed())
-    assert not torch.equal(torch.nn.Linear(OBS, 16).weight, sac.state()["actor.trunk.0.weight"])
+    assert not torch.equal(
+        torch.nn.Linear(SIZES.obs, 16).weight, sac.state()["actor.trunk.0.weight"]
+    )
 
 
 def test_state_continues_to_the_bit() -> None:

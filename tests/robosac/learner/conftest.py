@@ -47,10 +47,11 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=messages.FromLearner)
 
 PATIENCE_S = 10.0
+SMALL_SAC = SACConfig(hidden=(16, 16))
 SMALL = Recipe(
     name="small",
     learner=LearnerConfig(batch_size=32, learning_starts=0, capacity=10_000),
-    sac=SACConfig(hidden=(16, 16)),
+    sac=SMALL_SAC,
 )
 
 
@@ -114,7 +115,7 @@ def make_learner(
         recipe = msgspec.structs.replace(
             SMALL,
             learner=msgspec.structs.replace(SMALL.learner, **(learner or {})),
-            sac=msgspec.structs.replace(SMALL.sac, **(sac or {})),
+            sac=msgspec.structs.replace(SMALL_SAC, **(sac or {})),
         )
         return Learner(recipe, contract or toy, seed=seed)
 

@@ -55,7 +55,7 @@ def learn(learner: Learner, updates: int) -> None:
 
 def bits(learner: Learner) -> str:
     """Digest of everything that is learned."""
-    return digest(learner.sac.state())
+    return digest(learner.algorithm.state())
 
 
 def refusal(path: Path, learner: Learner) -> str:
@@ -476,7 +476,7 @@ def test_every_robot_counts(
 def test_a_diverged_learner_is_not_saved(lived: Learner, saved: Path) -> None:
     """The last good checkpoint stays the newest."""
     with torch.no_grad():
-        next(iter(lived.sac.critics.parameters()))[0, 0] = torch.inf
+        next(iter(lived.algorithm.modules["critics"].parameters()))[0, 0] = torch.inf
     with pytest.raises(CheckpointError, match=r"critics\.0\.0\.weight is not finite after 3"):
         checkpoint.write(saved.parent, freeze(lived))
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]

@@ -17,7 +17,7 @@ from robosac.policy import OnnxPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from robosac.algorithms.sac import Batch
+    from robosac.algorithms.algorithm import Batch
     from robosac.learner.learner import Learner
     from robosac.policy import Contract
     from tests.robosac.learner.conftest import DrawRows, MakeLearner
@@ -38,15 +38,15 @@ def counting(learner: Learner) -> None:
     """Make updates cost nothing, where only their number matters."""
 
     def count(batch: Batch) -> dict[str, torch.Tensor]:
-        learner.sac.updates += 1
+        learner.algorithm.updates += 1
         return {}
 
-    learner.sac.update = count  # type: ignore[method-assign]
+    learner.algorithm.update = count  # type: ignore[method-assign]
 
 
 def bits(learner: Learner) -> str:
     """Digest of everything that is learned."""
-    return digest(learner.sac.state())
+    return digest(learner.algorithm.state())
 
 
 # -- what the algorithm sees ------------------------------------------------------------------
@@ -64,7 +64,7 @@ def test_every_column_reaches_its_place(make_learner: MakeLearner, draw_rows: Dr
         seen.append(batch)
         return {}
 
-    learner.sac.update = spy  # type: ignore[method-assign]
+    learner.algorithm.update = spy  # type: ignore[method-assign]
     learner.update()
     expected = {
         "obs": [1, 1, 1],
@@ -113,7 +113,7 @@ def values_of(make_learner: MakeLearner, rows: np.ndarray) -> np.ndarray:
         learner.update()
     actions = torch.linspace(-0.8, 0.8, 9)[:, None].expand(9, 2)
     with torch.no_grad():
-        values: np.ndarray = learner.sac.critics(torch.ones(9, 5), actions).numpy()
+        values: np.ndarray = learner.algorithm.modules["critics"](torch.ones(9, 5), actions).numpy()
     return values
 
 
@@ -174,7 +174,7 @@ def test_sampling_has_a_seed_of_its_own(make_learner: MakeLearner, draw_rows: Dr
     assert bits(one) == bits(other)
     rows = draw_rows(300)
     assert learned(one, rows) != learned(other, rows)
-    assert torch.equal(one.sac.generator.get_state(), other.sac.generator.get_state())
+    assert torch.equal(one.algorithm.generator.get_state(), other.algorithm.generator.get_state())
 
 
 # -- how many updates -------------------------------------------------------------------------
@@ -366,17 +366,17 @@ def test_a_policy_file_tells_where_it_comes_from(
         learner.update()
     learner.snapshot()
     snapshot = learner.snapshot()
-    actor = {name: value.clone() for name, value in learner.sac.actor.named_parameters()}
+    actor = {name: value.clone() for name, value in learner.algorithm.policy.named_parameters()}
     learner.ingest(draw_rows(10))
     learner.update()
     policy = OnnxPolicy(learner.policy_file(snapshot), here=toy)
     training = policy.contract.training
     assert (training.recipe, training.seed, training.robosac) == ("small", 5, __version__)
     assert (training.env_steps, training.updates, training.version) == (40, 3, 2)
-    learner.sac.actor.load_state_dict(actor)
+    learner.algorithm.policy.load_state_dict(actor)
     obs = torch.tensor([[0.3, -1.0, 2.0]])
     with torch.no_grad():
-        expected = learner.sac.actor(obs, torch.zeros(1, 2))[0].numpy()
+        expected = learner.algorithm.policy(obs, torch.zeros(1, 2))[0].numpy()
     assert np.allclose(policy.act(obs[0].numpy()), expected, atol=1e-6)
 
 
@@ -384,7 +384,7 @@ def test_a_diverged_policy_is_an_error(make_learner: MakeLearner) -> None:
     """It says what to do, and nothing is published."""
     learner = make_learner()
     with torch.no_grad():
-        learner.sac.actor.head.bias[0] = torch.nan
+        learner.algorithm.policy.get_parameter("head.bias")[0] = torch.nan
     with pytest.raises(PolicyError, match=r"head\.bias is not finite.*lower .* learning rates"):
         learner.policy_file(learner.snapshot())
 
@@ -455,7 +455,7 @@ def test_updates_of_this_process(make_learner: MakeLearner, draw_rows: DrawRows)
     """Speed is measured on what this process did, not on what it resumed."""
     learner = make_learner()
     learner.ingest(draw_rows(50))
-    learner.sac.updates = 40
+    learner.algorithm.updates = 40
     learner.settle(owed=0.0, env_steps=50)
     learner.update()
     assert (learner.updates, learner.updates_here) == (41, 1)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robosac.policy import Contract
 from robosac.replay import RowLayout, Transition
 from robosac.runner.link import Acting, Link
 from robosac.runner.loop import Loop, Tally, WithdrawnError
@@ -55,8 +56,11 @@ class Counting(gymnasium.Env[FloatArray, FloatArray]):
 class FakePolicy:
     """Answers with the noise, so that exploration is visible, or with a constant."""
 
-    def __init__(self, constant: float | None = None) -> None:
+    def __init__(self, constant: float | None = None, *, theta: float = 1.0) -> None:
         self.constant = constant
+        self.contract = Contract(
+            action_lower=(0.0,), action_upper=(4.0,), obs=(), exploration_theta=theta
+        )
 
     def act(self, obs: FloatArray, noise: FloatArray) -> FloatArray:
         """One action in output units."""
@@ -116,6 +120,17 @@ def play(
     loop.run(steps, stopped=lambda: False)
     assert loop.made == len(link.rows) == steps
     return [LAYOUT.view(row) for row in link.rows]
+
+
+def test_correlated_noise_ends_with_its_episode() -> None:
+    """A policy that asks for it gets noise with a memory, and without one at every reset."""
+    env, link = Counting(timed=True), NotedLink(FakePolicy(theta=0.25))
+    play(env, link, 6)
+    white = Counting(timed=True)
+    play(white, NotedLink(FakePolicy()), 6)
+    expected = np.array(white.actions)
+    expected[1::2] += 0.75 * expected[::2]
+    np.testing.assert_allclose(env.actions, expected, rtol=1e-5)
 
 
 def test_transitions_belong_together() -> None:

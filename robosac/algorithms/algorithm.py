@@ -1,0 +1,146 @@
+"""What the learner knows of an algorithm: updates, every tensor by name, and the policy."""
+
+from __future__ import annotations
+
+import abc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from robosac.algorithms.adam import Adam
+
+
+class Sizes(NamedTuple):
+    """Numbers that a robot's transitions have."""
+
+    obs: int
+    """What the policy sees."""
+    extra: int
+    """What only the critics see besides."""
+    action: int
+    """Actions, each in [-1, 1]."""
+
+
+class Batch(NamedTuple):
+    """Rows of replay as tensors of shape (B, …); the critics' views include their extra terms."""
+
+    obs: Tensor
+    critic_obs: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    next_obs: Tensor
+    next_critic_obs: Tensor
+
+
+class Algorithm(abc.ABC):
+    """Networks, optimisers and one update step; every tensor it owns is in `state()`.
+
+    A subclass builds its networks under `seeded()`, names them in `modules` and `optimisers`, draws
+    all other random numbers from `generator`, and writes `update()` as its paper does.
+    """
+
+    exploration_theta = 1.0
+    """Share of the exploring noise that is forgotten at every step; 1 is white noise."""
+
+    def __init__(self, *, seed: int) -> None:
+        """Split one seed into that of the first weights and that of the noise."""
+        weights, noise = (int(child) for child in np.random.SeedSequence(seed).generate_state(2))
+        self.generator = torch.Generator().manual_seed(noise)
+        """Source of every random number after the first weights."""
+        self.modules: dict[str, nn.Module] = {}
+        """Networks by name, targets among them."""
+        self.optimisers: dict[str, Adam] = {}
+        """Optimisers by the name of what they move."""
+        self.scalars: dict[str, Tensor] = {}
+        """Learned numbers that belong to no network, by name."""
+        self.updates = 0
+        """Updates ever made."""
+        self._weights_seed = weights
+
+    @abc.abstractmethod
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Make one update step and return its metrics; they stay tensors."""
+
+    @property
+    @abc.abstractmethod
+    def policy(self) -> nn.Module:
+        """The policy as it is exported: action (B, A) in [-1, 1] of obs (B, O) and noise (B, A)."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the next update depends on, by name; not copies."""
+        tensors = {"generator": self.generator.get_state()}
+        tensors |= {name: value.detach() for name, value in self.scalars.items()}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            tensors |= {f"adam.{name}.{key}": value for key, value in optimiser.state().items()}
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor], *, updates: int) -> None:
+        """Restore what state() returned; all of it or, with ValueError, nothing."""
+        ours = self.state()
+        problems = _misfits(tensors, ours)
+        if problems:
+            raise ValueError("; ".join(problems))
+        self.generator.set_state(tensors["generator"])
+        for name, value in ours.items():
+            value.copy_(tensors[name])
+        self.updates = updates
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Draw first weights from our own seed and leave torch's global state as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._weights_seed)
+            yield
+
+    def descend(self, name: str, loss: Tensor) -> None:
+        """Let an optimiser make one step down the gradient of a loss."""
+        optimiser = self.optimisers[name]
+        optimiser.step(torch.autograd.grad(loss, optimiser.parameters))
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Standard normal numbers of the shape of `like`."""
+        return torch.randn(like.shape, generator=self.generator)
+
+
+class Follower:
+    """A target network's parameters, which follow those of another."""
+
+    def __init__(self, target: nn.Module, source: nn.Module) -> None:
+        """Pair the parameters; the target gets no gradients from now on."""
+        self._targets: list[Tensor] = list(target.requires_grad_(requires_grad=False).parameters())
+        self._sources: list[Tensor] = list(source.parameters())
+
+    @torch.no_grad()
+    def follow(self, tau: float) -> None:
+        """Target ← (1-τ)·target + τ·source; with τ = 1 it is a copy."""
+        torch._foreach_lerp_(self._targets, self._sources, tau)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Build no gradients for a module's parameters; its inputs still get theirs."""
+    module.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(requires_grad=True)
+
+
+def _misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from being copied onto others of the same names."""
+    found = [f"no tensor {name}" for name in sorted(ours.keys() - theirs.keys())]
+    found += [f"unknown tensor {name}" for name in sorted(theirs.keys() - ours.keys())]
+    for name in sorted(ours.keys() & theirs.keys()):
+        got, expected = (f"{tuple(one[name].shape)} {one[name].dtype}" for one in (theirs, ours))
+        if got != expected:
+            found.append(f"tensor {name} is {got}, expected {expected}")
+    return found

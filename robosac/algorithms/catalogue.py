@@ -1,0 +1,29 @@
+"""Every algorithm by its configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robosac.algorithms.config import DDPGConfig, SAC2018Config, SACConfig, TD3Config
+from robosac.algorithms.ddpg import DDPG
+from robosac.algorithms.sac import SAC
+from robosac.algorithms.sac2018 import SAC2018
+from robosac.algorithms.td3 import TD3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from robosac.algorithms.algorithm import Algorithm, Sizes
+    from robosac.algorithms.config import AlgorithmConfig
+
+_ALGORITHMS: dict[type[AlgorithmConfig], Callable[..., Algorithm]] = {
+    SACConfig: SAC,
+    SAC2018Config: SAC2018,
+    TD3Config: TD3,
+    DDPGConfig: DDPG,
+}
+
+
+def build(config: AlgorithmConfig, sizes: Sizes, *, seed: int) -> Algorithm:
+    """Build the algorithm that a configuration is of, everything from one seed."""
+    return _ALGORITHMS[type(config)](config, sizes, seed=seed)

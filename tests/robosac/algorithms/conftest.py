@@ -1,0 +1,57 @@
+"""Batches to learn from, and what an update has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from robosac.algorithms.algorithm import Batch, Sizes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robosac.algorithms.algorithm import Algorithm
+
+SIZES = Sizes(obs=4, extra=2, action=3)
+ROWS = 32
+
+
+def batch(seed: int = 0, *, extra: float = 1.0, rows: int = ROWS) -> Batch:
+    """Draw rows; `extra` scales what only the critics see."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    obs, next_obs = draw(rows, SIZES.obs), draw(rows, SIZES.obs)
+    more, next_more = extra * draw(rows, SIZES.extra), extra * draw(rows, SIZES.extra)
+    return Batch(
+        obs=obs,
+        critic_obs=torch.cat((obs, more), -1),
+        action=draw(rows, SIZES.action).tanh(),
+        reward=draw(rows),
+        terminated=(draw(rows) > 1).float(),
+        next_obs=next_obs,
+        next_critic_obs=torch.cat((next_obs, next_more), -1),
+    )
+
+
+def copied(algorithm: Algorithm) -> dict[str, Tensor]:
+    """Copy everything an algorithm owns."""
+    return {name: tensor.clone() for name, tensor in algorithm.state().items()}
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """First parts of the names of tensors that differ to the bit."""
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Tensors of one network."""
+    return {key: tensor for key, tensor in state.items() if key.split(".")[0] == name}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two states agree to the bit."""
+    return one.keys() == other.keys() and not changed(one, other)
