@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import os
 import queue
+import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,14 +31,11 @@ if TYPE_CHECKING:
     from robosac.deploy.voice import Voice
     from robosac.env import RobotEnv
     from robosac.finding import Finding
-    from robosac.flight_log.log import FlightLog
     from robosac.operator import Operator
     from robosac.policy import Contract, OnnxPolicy
     from robosac.runner.realtime import Granted
 
 _log = logging.getLogger(__name__)
-_LOGGED = ("robots", "robosac")
-"""Loggers whose records go into the flight log."""
 _ECHOED = ("robosac.operator", "robots.safety")
 """Loggers whose records go to the terminal, too, even when they are no warnings."""
 
@@ -181,7 +180,7 @@ def _findings(
     from robosac.finding import Finding
 
     hertz, robot = place.env.task.control_hz, place.robot
-    for line in getattr(place.device, "describe", list)():
+    for line in place.device.describe():
         yield Finding("ok", "device", line)
     yield from preflight.check_readings(robot)
     yield from preflight.check_cycle(place.env)
@@ -218,13 +217,15 @@ def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voic
     """
     from robosac.deploy.drive import Mission, drive
     from robosac.deploy.journey import Journey
+    from robosac.deploy.recording import recording
     from robosac.deploy.report import conclude
     from robosac.deploy.signals import signals_to
     from robosac.operator import Operator
 
     folder, run = _own_folder(options, place.name), uuid.uuid4().hex
     stem = f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
-    operator, journey = Operator(place.robot), Journey()
+    robot = place.robot
+    operator, journey = Operator(robot), Journey()
     mission = Mission(
         *(run, place.contract.row_layout),
         explore=options.learner is not None,
@@ -236,8 +237,12 @@ def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voic
             stack.enter_context(signals_to(operator))
             link = _link(options, place, policy, operator, folder=folder, run=run)
             stack.callback(link.close)
-            log = stack.enter_context(_flight_log(options, place, folder / f"{stem}.mcap"))
-            place.robot.record_to(log, version=lambda: link.acting.version)
+            log = stack.enter_context(
+                recording(
+                    folder / f"{stem}.mcap", robot, place.contract, limit_mib=options.log_limit
+                )
+            )
+            robot.record_to(log, version=lambda: link.acting.version)
             _listen(options, operator, voice, stack)
             if policy is None:
                 voice.say("waiting for the learner's first policy; q quits")
@@ -254,28 +259,6 @@ def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voic
     )
     figures = {"seed": mission.seed, "log_lost": log.lost, "rows_dropped": link.dropped}
     return conclude(folder / f"{stem}.json", place.env, journey, voice.say, **figures)
-
-
-@contextlib.contextmanager
-def _flight_log(options: Deploy, place: Place, path: Path) -> Iterator[FlightLog]:
-    """Log every tick, and everything that is said of robot and operator."""
-    from robosac.flight_log.log import EventHandler, FlightLog
-
-    info = {"robot": place.contract.robot, "model_sha256": place.contract.model_sha256}
-    with FlightLog(
-        path, place.robot.spec, clock=place.robot.now, info=info, limit_mib=options.log_limit
-    ) as log:
-        handler, loggers = EventHandler(log), [logging.getLogger(name) for name in _LOGGED]
-        usual = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.INFO)
-            logger.addHandler(handler)
-        try:
-            yield log
-        finally:
-            for logger, level in zip(loggers, usual, strict=True):
-                logger.setLevel(level)
-                logger.removeHandler(handler)
 
 
 def _own_folder(options: Deploy, name: str) -> Path:
@@ -323,8 +306,10 @@ def _listen(options: Deploy, operator: Operator, voice: Voice, stack: contextlib
     """Open whatever speaks for the operator, and say how."""
     from robosac.operator.keyboard import HELP, standard_input
 
-    voice.say(HELP)
-    stack.enter_context(standard_input(operator, voice.say))
+    elsewhere = options.gamepad is not None or options.attend is not None
+    if not (elsewhere and _is_nothing(sys.stdin.fileno())):
+        voice.say(HELP)
+        stack.enter_context(standard_input(operator, voice.say))
     if options.gamepad is not None:
         from robosac.operator.gamepad import Gamepad
 
@@ -338,6 +323,11 @@ def _listen(options: Deploy, operator: Operator, voice: Voice, stack: contextlib
         voice.say(
             f"attend   {heartbeat.endpoint}: the robot moves only while somebody holds it there"
         )
+
+
+def _is_nothing(descriptor: int) -> bool:
+    """Whether this is /dev/null, as services have it: no operator who has gone, but none at all."""
+    return os.fstat(descriptor).st_rdev == Path(os.devnull).stat().st_rdev
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

@@ -93,16 +93,19 @@ def emulated(robot: str, *, seed: int, track: Path) -> Iterator[Emulator]:
         process.stdout.close()
 
 
-def make_emulated(
-    robot: str, task_name: str, emulator: Emulator, *, stopped: Callable[[], bool]
-) -> Workplace:
-    """Connect the robot that is emulated, with a stand-in for its operator.
+@contextlib.contextmanager
+def driven(
+    robot: str, task_name: str, emulator: Emulator, *, log: Path, stopped: Callable[[], bool]
+) -> Iterator[Workplace]:
+    """Connect the robot that is emulated, with a stand-in for its operator, and keep a flight log.
 
-    What it does between episodes goes to the log.  Raises BusError and ImuError.
+    Raises BusError, ImuError and StorageError.
     """
     import robots
     from robosac.cli.resolve import Workplace, make_task
     from robosac.deploy.journey import Journey
+    from robosac.deploy.recorded_robot import RecordedRobot
+    from robosac.deploy.recording import recording
     from robosac.deploy.session import Session
     from robosac.deploy.stand_in import StandIn
     from robosac.env import RobotEnv
@@ -112,17 +115,22 @@ def make_emulated(
     folder = robots.find(robot)
     task = make_task(task_name, folder.spec)
     ports = emulator.ports
-    env = RobotEnv(serial_robot(folder.spec, port=ports.servos, imu_port=ports.imu), task)
-    env.robot.connect()
-    session = Session(
-        env,
-        StandIn(env.robot, stopped=stopped),
-        journey=Journey(),
-        idle=emulator.check,
-        tell=_log.info,
-    )
+    device = serial_robot(folder.spec, port=ports.servos, imu_port=ports.imu)
+    safe = RecordedRobot(device)
+    env = RobotEnv(safe, task)
     contract = describe_robot(env, model_sha256=folder.model_sha256)
-    return Workplace(session, contract, frame_hz=task.control_hz, camera=_no_camera)
+    with recording(log, safe, contract) as flight:
+
+        def idle() -> None:
+            emulator.check()
+            flight.poll()
+
+        safe.record_to(flight)
+        safe.connect()
+        session = Session(
+            env, StandIn(safe, stopped=stopped), journey=Journey(), idle=idle, tell=_log.info
+        )
+        yield Workplace(session, contract, frame_hz=task.control_hz, camera=_no_camera)
 
 
 def _no_camera() -> Filming:

@@ -161,14 +161,15 @@ def _place(config: RunnerConfig, lifeline: Lifeline, stack: contextlib.ExitStack
     """The robot, simulated here or emulated in another process."""
     if not config.emulate:
         return make(robot=config.robot, task=config.task, env=config.env, realtime=config.realtime)
-    from robosac.cli.emulated import emulated, make_emulated
+    from robosac.cli.emulated import driven, emulated
 
     robot, task = config.robot or "", config.task or ""
     own = Path(config.folder)
     number = _earlier_runs(own)
     track = own / f"track-{number}.jsonl"
     emulator = stack.enter_context(emulated(robot, seed=config.seed[0] + number, track=track))
-    return make_emulated(robot, task, emulator, stopped=lambda: lifeline.cut)
+    log = own / f"flight-{number}.mcap"
+    return stack.enter_context(driven(robot, task, emulator, log=log, stopped=lambda: lifeline.cut))
 
 
 def main() -> int:

@@ -40,9 +40,9 @@ class RecordedRobot(SafeRobot):
         self._tick_ns: int | None = None
         self._late_s, self._guards = 0.0, 0
 
-    def record_to(self, log: FlightLog | None, *, version: Callable[[], int]) -> None:
-        """Log from now on, or no longer; `version` tells which policy acts."""
-        self._log, self._version = log, version
+    def record_to(self, log: FlightLog | None, *, version: Callable[[], int] | None = None) -> None:
+        """Log from now on; `version` tells which policy acts, where that is known."""
+        self._log, self._version = log, version or _nobody
 
     def enable(self) -> None:
         """Pass it on; what the guards did in an earlier motion is not told with this one."""
@@ -82,7 +82,7 @@ class RecordedRobot(SafeRobot):
         values: TickValues = {
             "late_s": self._late_s,
             "act_s": (now_ns - self._read_ns) / 1e9,
-            "executed": (applied - self._stance) / self._scale,
+            "executed": np.clip((applied - self._stance) / self._scale, -1, 1),
             "target": applied,
             "guards": self._guards,
             "policy_version": self._version(),

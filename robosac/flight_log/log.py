@@ -145,7 +145,7 @@ class FlightLog:
         self._clock = clock
         self._packer = RowPacker(names)
         self._events: deque[tuple[int, bytes]] = deque()
-        self._flooded, self._flooding = 0, threading.Lock()
+        self._flooded, self._flooding = 0, threading.RLock()
         self._ticks = self._event_number = self._told = 0
         config = WriterConfig(
             pipe=-1,

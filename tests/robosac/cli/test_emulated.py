@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from robosac.cli.emulated import check_devices, emulated, make_emulated
+from robosac.cli.emulated import check_devices, driven, emulated
 from robosac.cli.supervisor import ChildDiedError
 from robosac.errors import ConfigError
+from robosac.flight_log.record import read
 from robots import RobotError
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
 def test_it_stands_up_by_itself_and_a_dead_emulator_ends_it(tmp_path: Path) -> None:
     """No clear brings back the ports of a process that has died: that must not go on for ever."""
-    track = tmp_path / "track.jsonl"
-    with emulated("pup", seed=0, track=track) as emulator:
-        place = make_emulated("pup", "walk", emulator, stopped=lambda: False)
+    track, log = tmp_path / "track.jsonl", tmp_path / "flight.mcap"
+    with (
+        emulated("pup", seed=0, track=track) as emulator,
+        driven("pup", "walk", emulator, log=log, stopped=lambda: False) as place,
+    ):
         obs, _ = place.env.reset(seed=0)
         assert obs.shape == (place.contract.obs_size,)
         place.env.step(np.zeros(12, np.float32))
@@ -37,6 +40,8 @@ def test_it_stands_up_by_itself_and_a_dead_emulator_ends_it(tmp_path: Path) -> N
             place.env.reset()
         with contextlib.suppress(RobotError):
             place.env.close()
+    states = {str(state) for state in read(log).ticks["state"]}
+    assert {"ramp", "active"} <= states
 
 
 def test_a_robot_without_devices_is_refused() -> None:
