@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import pytest
 
-from robosac.deploy.stand_in import StandIn
+from robosac.deploy.stand_in import PATIENCE_S, StandIn
 from robosac.operator import Request
 from robots.errors import PortLostError
 from tests.robosac.deploy.conftest import UPSIDE_DOWN, Rig
 
 
+class Clock:
+    """Seconds that a test lets go by."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def stand_in(rig: Rig) -> StandIn:
-    """For a robot that is connected."""
+def clock() -> Clock:
+    """It stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def stand_in(rig: Rig, clock: Clock) -> StandIn:
+    """For a robot that is connected and has lain for long enough."""
     rig.robot.connect()
-    return StandIn(rig.robot, stopped=lambda: False)
+    stand_in = StandIn(rig.robot, stopped=lambda: False, clock=clock)
+    stand_in.take()
+    clock.now_s += PATIENCE_S
+    return stand_in
 
 
 def test_a_robot_on_its_feet_goes(stand_in: StandIn) -> None:
     """As often as it is asked."""
     assert stand_in.take() == stand_in.take() == {Request.GO}
+
+
+def test_hands_get_their_time_before_it_goes_again(stand_in: StandIn, clock: Clock) -> None:
+    """They take hold a second after the torque is off."""
+    stand_in.forget()
+    assert stand_in.take() == frozenset()
+    clock.now_s += PATIENCE_S - 0.1
+    assert stand_in.take() == frozenset()
+    clock.now_s += 0.2
+    assert stand_in.take() == {Request.GO}
 
 
 def test_a_robot_that_lies_waits_for_hands(rig: Rig, stand_in: StandIn) -> None:
