@@ -12,6 +12,7 @@ import msgspec
 
 from robosac.algorithms.config import (
     AlgorithmConfig,
+    CrossQConfig,
     DDPGConfig,
     SAC2018Config,
     SACConfig,
@@ -65,6 +66,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Twin delayed deep deterministic policy gradient."""
     ddpg: DDPGConfig | None = None
     """Deep deterministic policy gradient."""
+    crossq: CrossQConfig | None = None
+    """Soft actor-critic with batch renormalisation and without target networks."""
 
     def __post_init__(self) -> None:
         """Let a recipe that names no algorithm be soft actor-critic with every default."""

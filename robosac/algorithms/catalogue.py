@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robosac.algorithms.config import DDPGConfig, SAC2018Config, SACConfig, TD3Config
+from robosac.algorithms.config import (
+    CrossQConfig,
+    DDPGConfig,
+    SAC2018Config,
+    SACConfig,
+    TD3Config,
+)
+from robosac.algorithms.crossq import CrossQ
 from robosac.algorithms.ddpg import DDPG
 from robosac.algorithms.sac import SAC
 from robosac.algorithms.sac2018 import SAC2018
@@ -21,6 +28,7 @@ _ALGORITHMS: dict[type[AlgorithmConfig], Callable[..., Algorithm]] = {
     SAC2018Config: SAC2018,
     TD3Config: TD3,
     DDPGConfig: DDPG,
+    CrossQConfig: CrossQ,
 }
 
 

@@ -29,12 +29,10 @@ class AlgorithmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def problems(self) -> Iterator[str]:
         """Everything that makes these numbers unusable, one line each."""
         numbers: dict[str, Any] = msgspec.structs.asdict(self)
-        for index, width in enumerate(numbers.pop("hidden")):
-            yield from _problem(f"{self.table}.hidden[{index}]", width, _POSITIVE)
-        if not self.hidden:
-            yield f"{self.table}.hidden is empty; expected at least one layer"
         for name, value in numbers.items():
-            if name in RULES:
+            if name.endswith("hidden"):
+                yield from _width_problems(f"{self.table}.{name}", value)
+            elif name in RULES:
                 yield from _problem(f"{self.table}.{name}", value, RULES[name])
         yield from self.conflicts()
 
@@ -175,7 +173,48 @@ class DDPGConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fiel
             yield "ddpg.hidden has 1 layer; expected at least 2, or late_action = false"
 
 
-def _spread_conflicts(config: SACConfig | SAC2018Config) -> Iterator[str]:
+class CrossQConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Soft actor-critic with batch renormalisation and without target networks."""
+
+    table: ClassVar[str] = "crossq"
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of the policy."""
+    critic_hidden: tuple[int, ...] = (2048, 2048)
+    """Widths of the hidden layers of the critics."""
+    critics: int = 2
+    """Number of Q functions; the target is their minimum."""
+    actor_lr: float = 1e-3
+    """Learning rate of the policy."""
+    critic_lr: float = 1e-3
+    """Learning rate of the critics."""
+    alpha_lr: float = 1e-3
+    """Learning rate of the log temperature."""
+    beta1: float = 0.5
+    """Adam's memory of the gradient."""
+    momentum: float = 0.99
+    """Share of the running statistics that one batch leaves."""
+    warm_up: int = 100_000
+    """Updates during which batches are normalised by their own statistics alone."""
+    initial_alpha: float = 1.0
+    """Temperature at the start."""
+    target_entropy_scale: float = 1.0
+    """Target entropy is minus this times the number of actions."""
+    log_std_min: float = -20.0
+    """Lower bound of the policy's log standard deviation."""
+    log_std_max: float = 2.0
+    """Upper bound of the policy's log standard deviation."""
+    initial_std: float = 1.0
+    """Standard deviation of the first policy, before tanh."""
+    policy_delay: int = 3
+    """Critic updates per update of policy and temperature."""
+
+    def conflicts(self) -> Iterator[str]:
+        """Find a spread that its bounds exclude."""
+        yield from _spread_conflicts(self)
+
+
+def _spread_conflicts(config: SACConfig | SAC2018Config | CrossQConfig) -> Iterator[str]:
     """Bounds of the log standard deviation must lie around that of the first policy."""
     table, low, high = config.table, config.log_std_min, config.log_std_max
     if low >= high:
@@ -206,9 +245,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("policy_delay", "target_every"), _POSITIVE),
     **dict.fromkeys(("initial_alpha", "reward_scale", "final_bound"), _POSITIVE),
     **dict.fromkeys(("gamma", "tau", "theta"), _SHARE),
-    **dict.fromkeys(("dropout",), _LOSS),
+    **dict.fromkeys(("dropout", "beta1", "momentum"), _LOSS),
     **dict.fromkeys(("exploration_std", "target_noise", "target_noise_clip"), _NOT_NEGATIVE),
-    **dict.fromkeys(("weight_decay", "regularisation"), _NOT_NEGATIVE),
+    **dict.fromkeys(("weight_decay", "regularisation", "warm_up"), _NOT_NEGATIVE),
     **dict.fromkeys(("target_entropy_scale", "log_std_min", "log_std_max"), _FINITE),
 }
 """What the numbers of every algorithm must be, by name; initial_std depends on its bounds."""
@@ -217,3 +256,10 @@ RULES: dict[str, Rule] = {
 def _problem(name: str, value: float, rule: Rule) -> Iterator[str]:
     if not rule.holds(value):
         yield f"{name} is {value}; expected {rule.words}"
+
+
+def _width_problems(name: str, widths: tuple[int, ...]) -> Iterator[str]:
+    if not widths:
+        yield f"{name} is empty; expected at least one layer"
+    for index, width in enumerate(widths):
+        yield from _problem(f"{name}[{index}]", width, _POSITIVE)

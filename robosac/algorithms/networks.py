@@ -58,7 +58,11 @@ class Actor(nn.Module):
 
     def distribution(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before tanh, each (B, A)."""
-        mean, raw = self.head(self.trunk(obs)).chunk(2, dim=-1)
+        return self.split(self.head(self.trunk(obs)))
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each (B, A), of the head's output (B, 2A)."""
+        mean, raw = output.chunk(2, dim=-1)
         low, high = self.log_std_bounds
         return mean, (low + high) / 2 + (high - low) / 2 * torch.tanh(raw)
 
@@ -68,15 +72,8 @@ class Actor(nn.Module):
         return torch.tanh(mean + log_std.exp() * noise)
 
     def sample(self, obs: Tensor, noise: Tensor) -> Sample:
-        """Reparametrised action with its log density.
-
-        The tanh correction log(1 - tanh²u) is computed as 2(log 2 - u + log sigmoid(2u)), which is
-        exact where the textbook form saturates (arXiv 1812.05905, appendix C, eq. 21).
-        """
-        mean, log_std = self.distribution(obs)
-        pre = mean + log_std.exp() * noise
-        log_prob = _log_density(noise, log_std, pre)
-        return Sample(torch.tanh(pre), log_prob, mean, log_std)
+        """Reparametrised action with its log density."""
+        return draw(*self.distribution(obs), noise)
 
     def log_prob(self, obs: Tensor, pre: Tensor) -> Tensor:
         """Log density (B,) of the actions tanh(pre), pre (B, A) being given, as in sample()."""
@@ -84,8 +81,19 @@ class Actor(nn.Module):
         return _log_density((pre - mean) / log_std.exp(), log_std, pre)
 
 
+def draw(mean: Tensor, log_std: Tensor, noise: Tensor) -> Sample:
+    """Action tanh(mean + std·noise) with its log density; all (B, A)."""
+    pre = mean + log_std.exp() * noise
+    log_prob = _log_density(noise, log_std, pre)
+    return Sample(torch.tanh(pre), log_prob, mean, log_std)
+
+
 def _log_density(noise: Tensor, log_std: Tensor, pre: Tensor) -> Tensor:
-    """Log density of tanh(pre), pre being `noise` standard deviations from the mean."""
+    """Log density of tanh(pre), pre being `noise` standard deviations from the mean.
+
+    The tanh correction log(1 - tanh²u) is computed as 2(log 2 - u + log sigmoid(2u)), which is
+    exact where the textbook form saturates (arXiv 1812.05905, appendix C, eq. 21).
+    """
     standard = -0.5 * noise.square() - 0.5 * math.log(2 * math.pi)
     correction = 2 * (F.logsigmoid(2 * pre) - pre + math.log(2))
     return (standard - log_std - correction).sum(-1)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import TYPE_CHECKING
 
 import torch
 
+from robosac.algorithms import losses
 from robosac.algorithms.algorithm import Batch, Sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
     from torch import Tensor
 
     from robosac.algorithms.algorithm import Algorithm
@@ -35,6 +41,30 @@ def batch(seed: int = 0, *, extra: float = 1.0, rows: int = ROWS) -> Batch:
         next_obs=next_obs,
         next_critic_obs=torch.cat((next_obs, next_more), -1),
     )
+
+
+class Noted:
+    """Calls of a loss while an algorithm learns: what it was given, by name or position."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.calls: list[dict[str, Tensor]] = []
+        function: Callable[..., Tensor] = getattr(losses, name)
+        names = list(inspect.signature(function).parameters)
+
+        @functools.wraps(function)
+        def noted(*args: Tensor, **kwargs: Tensor) -> Tensor:
+            given = dict(zip(names, args, strict=False)) | kwargs
+            self.calls.append({key: torch.as_tensor(one).detach() for key, one in given.items()})
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(losses, name, noted)
+
+
+def same_noise(algorithm: Algorithm) -> torch.Generator:
+    """Return a generator that will draw what the algorithm will draw."""
+    generator = torch.Generator()
+    generator.set_state(algorithm.generator.get_state())
+    return generator
 
 
 def copied(algorithm: Algorithm) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from robosac.algorithms.algorithm import Algorithm, Batch, Sizes
 from robosac.algorithms.catalogue import build
 from robosac.algorithms.config import (
     AlgorithmConfig,
+    CrossQConfig,
     DDPGConfig,
     SAC2018Config,
     SACConfig,
@@ -29,6 +30,7 @@ CONFIGS = {
     "reinforce": SACConfig(hidden=SMALL, actor_gradient="reinforce", action_samples=3),
     "sac2018": SAC2018Config(hidden=SMALL),
     "td3": TD3Config(hidden=SMALL),
+    "crossq": CrossQConfig(hidden=SMALL, critic_hidden=SMALL, warm_up=1),
     "ddpg": DDPGConfig(hidden=SMALL),
     "ddpg of the first layer": DDPGConfig(hidden=(16,), late_action=False, exploration="gaussian"),
 }
@@ -199,6 +201,9 @@ def test_values_of_a_world_of_one_state(config: AlgorithmConfig, terminated: flo
         changes |= {"temperature": "fixed", "initial_alpha": 1e-6}
     if isinstance(config, DDPGConfig):
         changes |= {"weight_decay": 0.0}
+    if isinstance(config, CrossQConfig):
+        changes = {"gamma": 0.5, "critic_lr": 1e-2, "momentum": 0.9}
+        changes |= {"initial_alpha": 1e-6, "alpha_lr": 1e-12}
     scale = 1.0
     if isinstance(config, SAC2018Config):  # Q/scale = ... + γ·entropy/(scale·(1-γ)), under 0.02
         scale = 200.0

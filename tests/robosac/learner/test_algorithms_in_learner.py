@@ -1,0 +1,162 @@
+"""Algorithms behind the learner: random first steps, published policies, known values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from robosac.algorithms.config import AlgorithmConfig, DDPGConfig, SACConfig, TD3Config
+from robosac.errors import CheckpointError
+from robosac.learner import checkpoint
+from robosac.learner.learner import Learner
+from robosac.policy import OnnxPolicy
+from robosac.recipe import LearnerConfig, Recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robosac.policy import Contract
+    from tests.robosac.learner.conftest import DrawRows
+
+
+@pytest.fixture
+def _no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learners whose policies nobody will load need no graph."""
+    monkeypatch.setattr("robosac.learner.learner.PolicyTemplate", lambda *_: None)
+
+
+def learner_of(
+    contract: Contract, algorithm: AlgorithmConfig | None = None, **learner: object
+) -> Learner:
+    """A small learner of any algorithm."""
+    usual: dict[str, object] = {"batch_size": 32, "learning_starts": 0, "publish_every": 5}
+    recipe = Recipe(name="x", learner=msgspec.convert(usual | learner, LearnerConfig))
+    if algorithm is not None:
+        tables: dict[str, object] = {"sac": None, algorithm.table: algorithm}
+        recipe = msgspec.structs.replace(recipe, **tables)
+    return Learner(recipe, contract, seed=0)
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_a_policy_is_due_after_enough_updates(toy: Contract, draw_rows: DrawRows) -> None:
+    """Five updates after the one before; publishing settles it."""
+    learner = learner_of(toy)
+    learner.ingest(draw_rows(50))
+    due = []
+    learner.snapshot()
+    for _ in range(12):
+        learner.update()
+        due.append(learner.policy_due)
+        if learner.policy_due:
+            learner.snapshot()
+    assert [number for number, one in enumerate(due, start=1) if one] == [5, 10]
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_the_end_of_random_actions_makes_a_policy_due(toy: Contract, draw_rows: DrawRows) -> None:
+    """Robots act at random for the first 60 rows and not for one batch of updates more (25)."""
+    learner = learner_of(toy, random_steps=60, learning_starts=60)
+    assert learner.snapshot().weights["random"].tolist() == [1.0]
+    learner.ingest(draw_rows(59))
+    assert not learner.policy_due
+    learner.ingest(draw_rows(1, seed=1))
+    assert learner.policy_due
+    assert learner.snapshot().weights["random"].tolist() == [0.0]
+    assert not learner.policy_due
+    assert learner.updates == 0
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_a_recipe_without_random_steps_has_no_switch(toy: Contract) -> None:
+    """Its graph is that of the policy alone."""
+    assert "random" not in learner_of(toy).snapshot().weights
+
+
+@pytest.mark.usefixtures("_no_export")
+@pytest.mark.parametrize(
+    "algorithm", [TD3Config(hidden=(16,)), DDPGConfig(hidden=(16, 16))], ids=["td3", "ddpg"]
+)
+def test_other_algorithms_resume_to_the_bit(
+    algorithm: AlgorithmConfig, toy: Contract, draw_rows: DrawRows, tmp_path: Path
+) -> None:
+    """A checkpoint of theirs holds everything, random first steps included."""
+    lived, fresh = (
+        learner_of(toy, algorithm, random_steps=150, learning_starts=0) for _ in range(2)
+    )
+    for learner in (lived, fresh):
+        learner.ingest(draw_rows(100))
+    for _ in range(5):
+        lived.update()
+    lived.snapshot()
+    checkpoint.write(tmp_path, checkpoint.freeze(lived))
+    resumed = checkpoint.restore_newest(tmp_path, fresh)
+    assert resumed is not None
+    assert resumed.digest == checkpoint.digest(lived.algorithm.state())
+    for learner in (lived, fresh):
+        learner.ingest(draw_rows(60, seed=2))
+        for _ in range(5):
+            learner.update()
+    assert checkpoint.digest(lived.algorithm.state()) == checkpoint.digest(fresh.algorithm.state())
+    assert fresh.snapshot().weights["random"].tolist() == [0.0]
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_a_checkpoint_of_another_algorithm_is_refused(
+    toy: Contract, draw_rows: DrawRows, tmp_path: Path
+) -> None:
+    """By the recipe's tables, before any tensor is looked at."""
+    one, other = learner_of(toy, TD3Config(hidden=(16,))), learner_of(toy)
+    for learner in (one, other):
+        learner.ingest(draw_rows(10))
+    checkpoint.write(tmp_path, checkpoint.freeze(one))
+    with pytest.raises(CheckpointError, match=r"another recipe \(sac, td3 differ\)"):
+        checkpoint.restore_newest(tmp_path, other)
+
+
+def test_the_contract_says_how_a_policy_explores(toy: Contract) -> None:
+    """Correlated noise of DDPG reaches the robot in the policy file; the default is white."""
+    learner = learner_of(toy, DDPGConfig(hidden=(16, 16), theta=0.15))
+    policy = OnnxPolicy(learner.policy_file(learner.snapshot()), here=toy)
+    assert policy.contract.exploration_theta == 0.15
+    assert toy.exploration_theta == 1.0
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_a_chain_cut_by_time_keeps_its_values(draw_rows: DrawRows, toy: Contract) -> None:
+    """0 → 1 → 2 → end with reward 1, γ = 0.8, always cut after 1: Q = γ², γ, 1 (trap 1).
+
+    Put back by bootstrapping with terminated or truncated: then Q(1) = 0 and Q(0) = 0.
+    """
+    states = np.arange(3000) % 3
+    here, following = np.eye(3)[states], np.eye(3)[(states + 1) % 3]
+    rows = draw_rows(
+        3000,
+        obs=here,
+        next_obs=following,
+        extra=0.0,
+        next_extra=0.0,
+        reward=(states == 2).astype(float),
+        terminated=(states == 2).astype(float),
+        truncated=(states == 1).astype(float),
+    )
+    config = SACConfig(
+        hidden=(32,),
+        layer_norm=False,
+        gamma=0.8,
+        tau=0.1,
+        critic_lr=5e-3,
+        temperature="fixed",
+        initial_alpha=1e-6,
+    )
+    learner = learner_of(toy, config)
+    learner.ingest(rows)
+    for _ in range(400):
+        learner.update()
+    obs = torch.cat((torch.eye(3), torch.zeros(3, 2)), 1)
+    with torch.no_grad():
+        values = learner.algorithm.modules["critics"](obs, torch.zeros(3, 2)).mean(0)
+    assert values.tolist() == pytest.approx([0.64, 0.8, 1.0], abs=0.06)
