@@ -45,6 +45,8 @@ class FastRead:
         """Of the whole reply, bytes."""
         self.errors = dict.fromkeys(devices, 0)
         """Error byte of every servo in a whole reply."""
+        self.latest = b""
+        """Reply that was whole last."""
         self.last = devices[-1]
         """ID of the last servo."""
         length = self.length - _OUTSIDE_LENGTH

@@ -424,6 +424,37 @@ def test_b14_fast_reads_come_back(
     assert "works again" in again
 
 
+def test_what_is_still_to_be_sent_is_waited_for(servos: FakeServos) -> None:
+    """A deadline begins when the request has left, behind everything that was written before."""
+    with Port(servos.path, 9600) as port:
+        bus = Bus(port, usb_latency_s=0.0, margin_s=0.0)
+        began = time.monotonic()
+        bus.torque_off()
+        assert bus.sync_read(132, 4, (9,)) == [None]
+        assert time.monotonic() - began >= (3 * len(STOP) + 15 + 15) * 10 / 9600
+
+
+def test_a_fast_read_is_rehearsed(bus: Bus, servos: FakeServos) -> None:
+    """Shortly before a reply is due its reader may warm up, and gets it all the same."""
+    expected = values(servos, 1)
+    rehearsed: list[float] = []
+    bus.rehearse = lambda: rehearsed.append(time.monotonic())
+    slow = Bus(bus.port, usb_latency_s=0.05)
+    slow.rehearse = bus.rehearse
+    slow.return_delay_s = 0.01
+
+    def late(_: Frame, replies: list[bytes]) -> list[bytes]:
+        while not rehearsed and time.monotonic() < began + 5.0:
+            time.sleep(0)
+        return replies
+
+    servos.spoil = strike(1, late, instruction=Instruction.FAST_SYNC_READ)
+    began = time.monotonic()
+    assert data(slow.fast_sync_read(ADDRESS, SIZE, IDS)) == expected
+    (at,) = rehearsed
+    assert at - began > 0.0095
+
+
 @pytest.mark.parametrize("most", [1, 7, 8, 30, 63])
 def test_a_fast_reply_in_pieces_is_whole(servos: FakeServos, most: int) -> None:
     """However an adapter cuts it, a reply is the frame that was sent."""

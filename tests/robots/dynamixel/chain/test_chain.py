@@ -114,6 +114,26 @@ def test_fast_reads_come_back_after_an_outage() -> None:
     assert made.chain.state.position == pytest.approx(goals, abs=0.02)
 
 
+def test_rehearsing_changes_nothing() -> None:
+    """What is repeated to be quick is what is known already, and nothing is sent for it."""
+    made = rig()
+    made.chain.open()
+    made.bus.rehearse()  # with nothing read quickly yet, or something: both must do
+    made.chain.enable()
+    made.tick([0.3, -0.4, 0.1], 20)
+    state = made.chain.state
+    before = {name: value.copy() for name, value in vars(state).items()}
+    sent = len(made.line.written)
+    made.line.sleep(TICK_S)
+    for _ in range(3):
+        made.bus.rehearse()
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(state, name), value, err_msg=name)
+    assert len(made.line.written) == sent
+    made.tick([0.3, -0.4, 0.1])
+    assert state.position == pytest.approx([0.3, -0.4, 0.1], abs=0.02)
+
+
 def test_a_complaint_passes() -> None:
     """An alert is seen when it comes, and gone when it goes; the values stay fresh throughout."""
     made = ready()
