@@ -85,7 +85,7 @@ class TrialEnv(gymnasium.Env["FloatArray", "FloatArray"]):
 
 def run_loop(trial: Trial, link: Link, contract: Contract, *, until: Callable[[], bool]) -> Loop:
     """Let the control loop drive the robot until then, or until it is stopped for good."""
-    loop = Loop(TrialEnv(trial), link, contract.row_layout, run="0" * 32, seed=0)
+    loop = Loop(TrialEnv(trial), link, contract.row_layout, run="0" * 32, seed=0, explore=False)
     with contextlib.suppress(SafetyStopError):  # an operator is needed then
         loop.run(None, stopped=until)
     return loop
