@@ -39,6 +39,9 @@ class WalkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Cost of tilt, per (1 - up)."""
     smooth_weight: float = 1.0
     """Cost of changing the action, per mean square step."""
+    alive: float = 0.0
+    """Reward of every step that did not end in a fall; while costs outweigh everything else, as
+    they do before it walks, a robot would rather fall at once."""
     effort_weight: float = 0.0
     """Cost of torque, per mean square of all joints, (N·m)²; motors heat up by it."""
     velocity_scale: float = 0.05
@@ -113,7 +116,7 @@ class Walk(Task):
         }
 
     def rewards(self, before: Tick, after: Tick) -> dict[str, float]:
-        """Terms that sum to at most 1 per step."""
+        """Terms that sum to at most 1 per step, and what it is worth to be alive."""
         config = self.config
         forward, left, turn = planar_velocity(before.motion, after.motion, after.dt_s)
         change = after.action - before.action
@@ -124,6 +127,7 @@ class Walk(Task):
             "yaw": -config.yaw_weight * abs(turn),
             "upright": -config.upright_weight * (1.0 + float(after.state.gravity[2])),
             "smooth": -config.smooth_weight * float(np.mean(change * change)),
+            "alive": config.alive,
             "effort": -config.effort_weight * float(np.mean(effort * effort)),
         }
 

@@ -80,6 +80,7 @@ def test_costs_by_hand() -> None:
             "upright": -0.2,
             "smooth": -0.2,
             "effort": 0.0,
+            "alive": 0.0,
         },
         abs=1e-6,
     )
@@ -198,3 +199,9 @@ def test_torque_costs_its_mean_square() -> None:
     after = tick(effort=(3.0, -1.0))
     assert reward(tick(), after, effort_weight=0.1)["effort"] == pytest.approx(-0.5)
     assert reward(tick(), after)["effort"] == 0.0
+
+
+def test_to_be_alive_may_be_worth_something() -> None:
+    """Half a point a step, whatever else it does."""
+    assert reward(tick(), tick(), alive=0.5)["alive"] == 0.5
+    assert reward(tick(), tick(-0.02), alive=0.5)["alive"] == 0.5
