@@ -85,7 +85,9 @@ class Port:
             self.close()
             if isinstance(error, BlockingIOError) or "exclusively lock" in str(error):
                 raise PortBusyError(self.path, "") from None
-            raise PortError(self.path, f"{error}; is it plugged in, may you use it?") from None
+            number = getattr(error, "errno", None)
+            reason = str(error) if number is None else os.strerror(number)
+            raise PortError(self.path, f"{reason}; is it plugged in, may you use it?") from None
         with contextlib.suppress(OSError, ValueError, NotImplementedError):
             self._serial.set_low_latency_mode(True)
             self.low_latency = True
