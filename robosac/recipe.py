@@ -37,6 +37,8 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Environment steps before the first update."""
     random_steps: int = 0
     """Environment steps before the policy acts; until then actions are uniform."""
+    normalise_obs: bool = False
+    """Whether observations are centred and scaled by running statistics, also in the policy."""
     capacity: int = 1_000_000
     """Transitions kept in memory."""
     catch_up: int = 1000

@@ -148,7 +148,7 @@ class Lockstep:
     def leave(self) -> dict[str, Any]:
         """Write the last checkpoint and the policy; return the figures a learner would report."""
         self._write_checkpoint()
-        file = self._learner.policy_file(self._learner.snapshot())
+        file = self._learner.policy_file(self._learner.snapshot(last=True))
         write_atomically(self._folder.final_policy, file)
         audit = self._log.audit(self._log.marks)
         return self._figures() | {

@@ -13,6 +13,7 @@ from robosac import __version__
 from robosac.algorithms.algorithm import Batch, Sizes
 from robosac.algorithms.catalogue import build
 from robosac.algorithms.first_steps import RandomFirst
+from robosac.algorithms.normaliser import ObservationNormaliser
 from robosac.policy.contract import with_training
 from robosac.policy.export import PolicyTemplate
 from robosac.replay import ReplayMemory
@@ -60,6 +61,10 @@ class Learner:
         )
         self.rng = np.random.default_rng(sampling)
         self.memory = ReplayMemory(self.layout, recipe.learner.capacity)
+        self.normaliser: ObservationNormaliser | None = None
+        """Statistics of what robots observe, where the recipe asks for them."""
+        if recipe.learner.normalise_obs:
+            self.normaliser = ObservationNormaliser(sizes.obs + sizes.extra)
         self.template = PolicyTemplate(self._policy(), contract)
         self.marks: dict[tuple[str, str], int] = {}
         """Next sequence number of every (robot, run) whose rows were taken in."""
@@ -135,6 +140,9 @@ class Learner:
             rows = rows[sound]
         before = self.env_steps
         self.memory.extend(rows)
+        if self.normaliser is not None:
+            at = self.layout.slices
+            self.normaliser.take(rows[:, at.obs.start : at.extra.stop])
         self._account(rows)
         paid = max(0, self.env_steps - max(before, config.learning_starts))
         self.owed = min(self.owed + config.utd * paid, config.catch_up)
@@ -160,7 +168,8 @@ class Learner:
     def update(self) -> None:
         """Make one update; there must be transitions."""
         self.memory.sample(len(self._rows), self.rng, self._rows)
-        self.metrics |= self.algorithm.update(self._batch)
+        batch = self._batch if self.normaliser is None else self.normaliser.normalised(self._batch)
+        self.metrics |= self.algorithm.update(batch)
         self.owed -= 1
 
     @property
@@ -169,11 +178,13 @@ class Learner:
         due = self.updates - self._published_at >= self.recipe.learner.publish_every
         return due or self._published_random != self._acts_at_random
 
-    def snapshot(self) -> Snapshot:
-        """Copy the policy's weights as a new version; well under a millisecond."""
-        weights = {
-            name: value.detach().numpy().copy() for name, value in self._policy().named_parameters()
-        }
+    def snapshot(self, *, last: bool = False) -> Snapshot:
+        """Copy the policy's weights as a new version; well under a millisecond.
+
+        The last one of a run acts as it has learned, even where random steps were still to come.
+        """
+        policy = self._policy(random=self._acts_at_random and not last)
+        weights = {name: value.detach().numpy().copy() for name, value in policy.named_parameters()}
         self._published_at, self._published_random = self.updates, self._acts_at_random
         self.version += 1
         self.policies += 1
@@ -199,12 +210,14 @@ class Learner:
     def _acts_at_random(self) -> bool:
         return self.env_steps < self.recipe.learner.random_steps
 
-    def _policy(self) -> nn.Module:
-        """The policy as robots get it: with a switch in it where the first steps are random."""
+    def _policy(self, *, random: bool = False) -> nn.Module:
+        """The policy as robots get it: of raw observations, and able to act at random first."""
         policy = self.algorithm.policy
-        if not self.recipe.learner.random_steps:
-            return policy
-        return RandomFirst(policy, random=self._acts_at_random)
+        if self.normaliser is not None:
+            policy = self.normaliser.before(policy, obs=self.layout.obs)
+        if self.recipe.learner.random_steps:
+            policy = RandomFirst(policy, random=random)
+        return policy
 
     def settle(self, *, owed: float, env_steps: int) -> None:
         """Go on after a restart: owe what was owed at `env_steps`, and what came since.

@@ -232,7 +232,7 @@ class LearnerProcess:
         self._service.stop()
         for chunk in self._inbox.take():
             learner.take(chunk)
-        publisher.put(learner.snapshot())
+        publisher.put(learner.snapshot(last=True))
         publisher.put(checkpoint.freeze(learner))
         publisher.close()
         policy = self._service.policy

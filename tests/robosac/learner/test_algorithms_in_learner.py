@@ -71,6 +71,68 @@ def test_the_end_of_random_actions_makes_a_policy_due(toy: Contract, draw_rows: 
 
 
 @pytest.mark.usefixtures("_no_export")
+def test_the_last_policy_of_a_run_acts_as_it_has_learned(toy: Contract) -> None:
+    """A run that ends within its random steps leaves no policy that only stands still."""
+    learner = learner_of(toy, random_steps=60)
+    assert learner.snapshot(last=True).weights["random"].tolist() == [0.0]
+    assert learner.snapshot().weights["random"].tolist() == [1.0]
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_statistics_move_with_rows_and_never_with_updates(
+    toy: Contract, draw_rows: DrawRows
+) -> None:
+    """Ten updates leave them as they are; rows that are not finite leave no trace (trap 18).
+
+    Put back by taking sampled batches in.
+    """
+    learner = learner_of(toy, normalise_obs=True)
+    assert learner.normaliser is not None
+    rows = draw_rows(200, obs=np.arange(200.0))
+    learner.ingest(rows)
+    before = learner.normaliser.mean.clone()
+    assert before[:3].tolist() == pytest.approx([99.5] * 3)
+    for _ in range(10):
+        learner.update()
+    learner.ingest(draw_rows(3, obs=np.nan))
+    assert torch.equal(learner.normaliser.mean, before)
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_scale_of_the_observations_does_not_matter(toy: Contract, draw_rows: DrawRows) -> None:
+    """Observations in another unit are learned from alike; without statistics they are not."""
+    losses = []
+    for normalise in (True, False):
+        for factor in (1.0, 64.0):
+            learner = learner_of(toy, normalise_obs=normalise)
+            rows = draw_rows(200)
+            for name in ("obs", "next_obs", "extra", "next_extra"):
+                rows[:, learner.layout.slice(name)] *= factor
+            learner.ingest(rows)
+            for _ in range(3):
+                learner.update()
+            losses.append(learner.metrics["critic_loss"].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[2] != pytest.approx(losses[3], rel=1e-2)
+
+
+def test_statistics_are_inside_the_policy_file(toy: Contract, draw_rows: DrawRows) -> None:
+    """The file takes raw observations and gives what torch gives for normalised ones (trap 18).
+
+    Put back by exporting the policy without what normalises before it.
+    """
+    learner = learner_of(toy, SACConfig(hidden=(16,)), normalise_obs=True, random_steps=10)
+    learner.ingest(draw_rows(200, obs=np.arange(200.0)))
+    policy = OnnxPolicy(learner.policy_file(learner.snapshot()), here=toy)
+    assert learner.normaliser is not None
+    for obs in (np.zeros(3, np.float32), np.array([150, -1e4, 99.5], np.float32)):
+        raw = (torch.from_numpy(obs) - learner.normaliser.mean[:3]) * learner.normaliser.scale[:3]
+        with torch.no_grad():
+            expected = learner.algorithm.policy(raw.clamp(-10, 10)[None], torch.zeros(1, 2))[0]
+        assert policy.act(obs) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+@pytest.mark.usefixtures("_no_export")
 def test_a_recipe_without_random_steps_has_no_switch(toy: Contract) -> None:
     """Its graph is that of the policy alone."""
     assert "random" not in learner_of(toy).snapshot().weights
