@@ -23,13 +23,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from robosac.errors import CheckpointError, StorageError
+from robosac.policy import Contract
+from robosac.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from robosac.learner.learner import Learner
-    from robosac.policy import Contract
 
 _TENSORS, _STATE, _SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
 _SCHEMA = 2
@@ -257,8 +258,8 @@ class _Versioned(msgspec.Struct):
 def _check_same_run(path: Path, state: State, learner: Learner) -> None:
     """Refuse a checkpoint of another recipe, robot or task."""
     pairs = {
-        "recipe": (state.recipe, _plain(learner.recipe)),
-        "robot or task": (state.contract, _checked(learner.contract)),
+        "recipe": (_completed(state.recipe, Recipe), _plain(learner.recipe)),
+        "robot or task": (_completed(state.contract, Contract), _checked(learner.contract)),
     }
     for what, (theirs, ours) in pairs.items():
         differing = sorted(
@@ -300,6 +301,15 @@ def _plain(struct: msgspec.Struct) -> dict[str, Any]:
     """What a struct is after it has been JSON."""
     fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(struct))
     return fields
+
+
+def _completed(fields: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Add what fields that an earlier robosac wrote do not say yet: defaults of ours."""
+    try:
+        whole = _plain(msgspec.convert(fields, kind))
+    except msgspec.ValidationError:
+        return fields  # they will differ
+    return {name: value for name, value in whole.items() if name not in _UNCHECKED}
 
 
 def _checked(contract: Contract) -> dict[str, Any]:

@@ -302,6 +302,20 @@ def test_another_recipe_is_refused(saved: Path, make_learner: MakeLearner) -> No
     assert "another recipe (sac differ)" in refusal(saved, make_learner(sac={"gamma": 0.9}))
 
 
+def test_numbers_that_an_earlier_version_did_not_have(
+    saved: Path, fresh: Learner, make_learner: MakeLearner
+) -> None:
+    """A checkpoint without them is of a run with their defaults; unknown ones are refused."""
+    state = msgspec.json.decode((saved / STATE).read_bytes())
+    recipe, contract = state["recipe"], state["contract"]
+    del recipe["td3"], recipe["sac"]["dropout"], contract["exploration_theta"]
+    forge(saved, recipe=recipe, contract=contract)
+    assert restore(saved, fresh).updates == 3
+    recipe["sac"]["invented"] = 1
+    forge(saved, recipe=recipe)
+    assert "another recipe (sac differ)" in refusal(saved, make_learner())
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
