@@ -33,6 +33,8 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Updates per environment step."""
     batch_size: int = 256
     """Transitions per update."""
+    n_step: int = 1
+    """Most rewards that are summed before a value is bootstrapped; more than 1 is off-policy."""
     learning_starts: int = 500
     """Environment steps before the first update."""
     random_steps: int = 0
@@ -150,7 +152,7 @@ def problems(recipe: Recipe) -> list[str]:
 
 def _learner_problems(learner: LearnerConfig) -> Iterator[str]:
     positive = (
-        *("utd", "batch_size", "capacity", "catch_up", "slack"),
+        *("utd", "batch_size", "n_step", "capacity", "catch_up", "slack"),
         *("publish_every", "checkpoint_s"),
     )
     for name in positive:

@@ -37,6 +37,14 @@ class Batch(NamedTuple):
     terminated: Tensor
     next_obs: Tensor
     next_critic_obs: Tensor
+    steps: Tensor | None = None
+    """Steps between obs and next_obs, whose rewards are summed; None is one each."""
+
+    def discount(self, gamma: float) -> Tensor:
+        """Weight (B,) of the next value: γ to the power of the steps, and 0 where a task ended."""
+        if self.steps is None:
+            return gamma * (1 - self.terminated)
+        return torch.pow(gamma, self.steps) * (1 - self.terminated)
 
 
 class Algorithm(abc.ABC):

@@ -79,7 +79,7 @@ class CrossQ(Algorithm):
         next_value = losses.soft_value(next_q.detach().amin(0), following.log_prob, alpha=alpha)
         target = losses.bellman_target(
             reward=batch.reward,
-            discount=self.config.gamma * (1 - batch.terminated),
+            discount=batch.discount(self.config.gamma),
             next_value=next_value,
         )
         loss = losses.critic_loss(q, target)

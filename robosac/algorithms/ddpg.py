@@ -74,7 +74,7 @@ class DDPG(Algorithm):
             following = self.target_actor.best(batch.next_obs)
             target = losses.bellman_target(
                 reward=batch.reward,
-                discount=self.config.gamma * (1 - batch.terminated),
+                discount=batch.discount(self.config.gamma),
                 next_value=self.target_critic(batch.next_critic_obs, following)[0],
             )
         q = self.critic(batch.critic_obs, batch.action)

@@ -87,7 +87,7 @@ class SAC(Algorithm):
         with torch.no_grad():
             target = losses.bellman_target(
                 reward=batch.reward,
-                discount=self.config.gamma * (1 - batch.terminated),
+                discount=batch.discount(self.config.gamma),
                 next_value=self._next_value(batch, alpha),
             )
         q = self.critics(batch.critic_obs, batch.action, dropping=self._dropping)

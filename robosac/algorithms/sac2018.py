@@ -73,7 +73,7 @@ class SAC2018(Algorithm):
         with torch.no_grad():
             target = losses.bellman_target(
                 reward=self.config.reward_scale * batch.reward,
-                discount=self.config.gamma * (1 - batch.terminated),
+                discount=batch.discount(self.config.gamma),
                 next_value=self.target(batch.next_critic_obs),
             )
         critic_loss = losses.critic_loss(q, target)

@@ -76,7 +76,7 @@ class TD3(Algorithm):
         with torch.no_grad():
             target = losses.bellman_target(
                 reward=batch.reward,
-                discount=self.config.gamma * (1 - batch.terminated),
+                discount=batch.discount(self.config.gamma),
                 next_value=self.targets(batch.next_critic_obs, self._smoothed(batch)).amin(0),
             )
         q = self.critics(batch.critic_obs, batch.action)

@@ -18,6 +18,7 @@ from robosac.policy.contract import with_training
 from robosac.policy.export import PolicyTemplate
 from robosac.replay import ReplayMemory
 from robosac.replay.layout import EXACT
+from robosac.replay.n_step import NStepMemory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Learner:
             exploration_theta=self.algorithm.exploration_theta,
         )
         self.rng = np.random.default_rng(sampling)
-        self.memory = ReplayMemory(self.layout, recipe.learner.capacity)
+        self.memory = _memory(recipe, self.layout)
         self.normaliser: ObservationNormaliser | None = None
         """Statistics of what robots observe, where the recipe asks for them."""
         if recipe.learner.normalise_obs:
@@ -128,18 +129,26 @@ class Learner:
 
     def take(self, chunk: Chunk) -> None:
         """Take in durable rows of a robot's run, and note up to where."""
-        self.ingest(chunk.rows)
+        self.ingest(chunk.rows, run=chunk.key, first=chunk.first)
         self.marks[chunk.key] = chunk.end
 
-    def ingest(self, rows: FloatArray) -> None:
-        """Take in packed transitions (n, width) and owe updates for those after learning_starts."""
+    def ingest(self, rows: FloatArray, *, run: object = None, first: int | None = None) -> None:
+        """Take in packed transitions (n, width) and owe updates for those after learning_starts.
+
+        They follow one another in a run, the first with this sequence number.
+        """
         config = self.recipe.learner
         sound = self._sound(rows)
+        start = self.env_steps if first is None else first
+        sequence = np.flatnonzero(sound) + start
         if not sound.all():
             self.not_finite += int((~sound).sum())
             rows = rows[sound]
         before = self.env_steps
-        self.memory.extend(rows)
+        if isinstance(self.memory, NStepMemory):
+            self.memory.extend(rows, run=run, sequence=sequence)
+        else:
+            self.memory.extend(rows)
         if self.normaliser is not None:
             at = self.layout.slices
             self.normaliser.take(rows[:, at.obs.start : at.extra.stop])
@@ -168,7 +177,11 @@ class Learner:
     def update(self) -> None:
         """Make one update; there must be transitions."""
         self.memory.sample(len(self._rows), self.rng, self._rows)
-        batch = self._batch if self.normaliser is None else self.normaliser.normalised(self._batch)
+        batch = self._batch
+        if isinstance(self.memory, NStepMemory):
+            batch = batch._replace(steps=torch.from_numpy(self.memory.steps))
+        if self.normaliser is not None:
+            batch = self.normaliser.normalised(batch)
         self.metrics |= self.algorithm.update(batch)
         self.owed -= 1
 
@@ -230,6 +243,14 @@ class Learner:
         newest = max(self.version, self._newest_acting)
         self.version = newest + _UNSEEN if newest else 0
         self._updates_before = self.updates
+
+
+def _memory(recipe: Recipe, layout: RowLayout) -> ReplayMemory:
+    """Build a replay memory, which knows what followed on what only if it must."""
+    learner = recipe.learner
+    if learner.n_step == 1:
+        return ReplayMemory(layout, learner.capacity)
+    return NStepMemory(layout, learner.capacity, n=learner.n_step, gamma=recipe.algorithm.gamma)
 
 
 def _batch_views(rows: Tensor, layout: RowLayout) -> Batch:

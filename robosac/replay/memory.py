@@ -64,9 +64,13 @@ class ReplayMemory:
         batch = np.empty(shape, dtype=np.float32) if out is None else out
         self._check(batch, shape)
         indices = rng.integers(len(self), size=batch_size)
-        # With mode="raise" numpy would gather into a buffer of its own and copy that into out.
-        np.take(self._rows, indices, axis=0, out=batch, mode="clip")
+        self._gather(indices, batch)
         return batch
+
+    def _gather(self, places: NDArray[np.int64], batch: FloatArray) -> None:
+        """Copy the rows at these places of the ring."""
+        # With mode="raise" numpy would gather into a buffer of its own and copy that into out.
+        np.take(self._rows, places, axis=0, out=batch, mode="clip")
 
     def _check(self, rows: FloatArray, shape: tuple[int, int]) -> None:
         """Refuse arrays of another shape or type, which numpy might broadcast or cast."""

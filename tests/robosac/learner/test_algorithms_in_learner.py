@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from robosac.algorithms import losses
 from robosac.algorithms.config import AlgorithmConfig, DDPGConfig, SACConfig, TD3Config
 from robosac.errors import CheckpointError
 from robosac.learner import checkpoint
 from robosac.learner.learner import Learner
 from robosac.policy import OnnxPolicy
 from robosac.recipe import LearnerConfig, Recipe
+from robosac.replay import Chunk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +132,50 @@ def test_statistics_are_inside_the_policy_file(toy: Contract, draw_rows: DrawRow
         with torch.no_grad():
             expected = learner.algorithm.policy(raw.clamp(-10, 10)[None], torch.zeros(1, 2))[0]
         assert policy.act(obs) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_three_steps_by_hand(
+    toy: Contract, draw_rows: DrawRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rewards 1, 2, 4 and γ = 0.5: 1 + 1 + 1 + 0.125·Q' with Q' = 8 is 4 (traps 13, 14).
+
+    The entropy counts at the last state alone.  Put back by bootstrapping with γ: 3 + 4 = 7.
+    """
+    config = SACConfig(hidden=(16,), gamma=0.5, entropy_backup=False)
+    learner = learner_of(toy, config, n_step=3, batch_size=200)
+    targets: dict[int, float] = {}
+
+    def noted(q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        obs = learner._rows[:, 0].round().astype(int)  # noqa: SLF001 -- the batch
+        targets.update(zip(obs.tolist(), target.tolist(), strict=True))
+        return q.sum()
+
+    monkeypatch.setattr(losses, "critic_loss", noted)
+    monkeypatch.setattr(learner.algorithm, "targets", lambda obs, *_, **__: 8 + 0 * obs[:, :2].T)
+    rows = draw_rows(4, obs=np.arange(4.0), reward=np.array([1.0, 2.0, 4.0, 8.0]))
+    learner.take(Chunk(robot="a", run="a" * 32, first=0, rows=rows[:1]))
+    learner.take(Chunk(robot="a", run="a" * 32, first=1, rows=rows[1:]))
+    learner.update()
+    assert targets == {0: 4.0, 1: 7.0, 2: 10.0, 3: 12.0}  # 2+2+2+1, 4+4+¼·8, 8+½·8
+
+
+@pytest.mark.usefixtures("_no_export")
+def test_a_refilled_replay_knows_what_followed(toy: Contract, draw_rows: DrawRows) -> None:
+    """Rows of two robots in other chunks, one row refused: the same samples after a restart."""
+    rows = {name: draw_rows(30, seed=number) for number, name in enumerate("ab")}
+    rows["a"][7, 0] = np.nan
+    samples = []
+    for size in (3, 10):
+        learner = learner_of(toy, n_step=4, capacity=1000)
+        for first in range(0, 30, size):
+            for name, whole in rows.items():
+                part = whole[first : first + size]
+                learner.take(Chunk(robot=name, run=name * 32, first=first, rows=part))
+        drawn = learner.memory.sample(400, np.random.default_rng(0))
+        samples.append({tuple(row) for row in drawn.tolist()})
+    assert len(samples[0]) == 59
+    assert samples[0] == samples[1]
 
 
 @pytest.mark.usefixtures("_no_export")
