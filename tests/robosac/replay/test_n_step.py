@@ -123,6 +123,16 @@ def walked(whole: dict[int, FloatArray], number: int, n: int) -> tuple[float, fl
             return total, float(one[AT.next_obs][0]), float(one[AT.terminated][0]), float(steps)
 
 
+def test_a_robot_that_was_away_for_longer_than_the_ring() -> None:
+    """Its last row has been overwritten by another robot's, whose follower its next one is not."""
+    memory = NStepMemory(LAYOUT, 4, n=3, gamma=GAMMA)
+    memory.extend(np.array([row(0, reward=1)]), run="a", sequence=np.array([0]))
+    others = np.array([row(100 + number, reward=1) for number in range(4)])
+    memory.extend(others, run="b", sequence=np.arange(4))
+    memory.extend(np.array([row(1, reward=5)]), run="a", sequence=np.array([1]))
+    assert sampled(memory)[103] == (1, 104, 0, 1)
+
+
 def test_one_step_is_the_plain_memory() -> None:
     """The same rows by the same random numbers."""
     plain, one = ReplayMemory(LAYOUT, 50), NStepMemory(LAYOUT, 50, n=1, gamma=GAMMA)
