@@ -38,8 +38,8 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     """What the robot should learn."""
     env: str | None = None
     """Environment instead of a robot: a Gymnasium id (HalfCheetah-v5) or dm_control/walker-walk."""
-    recipe: str = "sac"
-    """How to learn: a name, or a TOML file."""
+    recipe: str | None = None
+    """How to learn: a name, or a TOML file; sac, with --emulate realtime, unless given."""
     steps: int | None = None
     """Environment steps in all, those of a resumed run included; 20000 for a new run."""
     seed: int = 0
@@ -118,7 +118,7 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         robot=options.robot if options.env is None else None,
         task=options.task if options.env is None else None,
         env=options.env,
-        recipe=recipe.find(options.recipe),
+        recipe=recipe.find(options.recipe or ("realtime" if options.emulate else "sac")),
         steps=at_least(1, "steps", _STEPS if options.steps is None else options.steps),
         seed=at_least(0, "seed", options.seed),
         pace="realtime" if options.emulate else options.pace,
@@ -197,7 +197,7 @@ def _guest(options: Sim) -> RunnerConfig:
         (options.resume, "--resume"),
         (options.sync, "--sync"),
         (options.insecure, "--insecure"),
-        (options.recipe != "sac", "--recipe"),
+        (options.recipe is not None, "--recipe"),
         (options.runner_keys is not None, "--runner-keys"),
         (options.bind != "127.0.0.1:0", "--bind"),
     ):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _UPRIGHT = math.cos(math.radians(12.0))
 """Share of gravity along the body's axis from which a robot gets up; one that leans on a leg under
 it does not, and is left to the hands that put it straight."""
-PATIENCE_S = 1.8
+PATIENCE_S = 1.5
 """How long it has to lie before it may go again, s: hands that help take about as long."""
 
 

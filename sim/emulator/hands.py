@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sim.emulator.motion import Array
     from sim.emulator.mujoco_motion import MujocoJoints
 
-LIMP_S = 1.0
+LIMP_S = 0.8
 """How long the torque must be off before they take hold, s: they touch nothing that moves."""
 PAUSE_S = 2.0
 """Shortest time from one grip to the next, s."""

@@ -41,7 +41,7 @@ def test_a_robot_on_its_feet_goes(stand_in: StandIn) -> None:
 
 
 def test_hands_get_their_time_before_it_goes_again(stand_in: StandIn, clock: Clock) -> None:
-    """They take hold a second after the torque is off."""
+    """They take hold a while after the torque is off."""
     stand_in.forget()
     assert stand_in.take() == frozenset()
     clock.now_s += PATIENCE_S - 0.1

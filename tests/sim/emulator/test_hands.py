@@ -30,7 +30,7 @@ class Patient:
 
 
 def test_a_robot_on_its_side_is_put_upright_into_its_crouch() -> None:
-    """A second after it was switched on, slowly enough for encoders, and one line says so."""
+    """Soon after it was switched on, slowly enough for encoders, and one line says so."""
     made = Patient("lying")
     made.wait(LIMP_S - 0.1)
     assert made.plant.tilt > TILT_RAD
