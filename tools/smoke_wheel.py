@@ -6,12 +6,15 @@ the first that fails.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("robots", "sim", "robosac")
@@ -26,6 +29,7 @@ COMMANDS = (
     ("python", "-m", "robosac", "--help"),
     ("robosac", "doctor"),
     ("robosac", "doctor", "--robot", "go2"),
+    ("robosac", "deploy", "--help"),
 )
 """What has to work with the base requirements alone."""
 
@@ -64,6 +68,8 @@ def check_all(folder: Path) -> None:
         program, *arguments = command
         run([str(programs / program), *arguments], cwd=folder)
         print(f"ok  {' '.join(command)}")
+    deploy(programs, folder)
+    print("ok  robosac deploy stands an emulated robot up, and it sits down again")
 
 
 def build(folder: Path) -> Path:
@@ -120,6 +126,48 @@ def check_absent(programs: Path) -> None:
     if found.strip():
         message = f"the base requirements bring {found.strip()}; expected none of it"
         raise SmokeError(message)
+
+
+def deploy(programs: Path, folder: Path) -> None:
+    """Drive an emulated robot for a second of control steps with the base requirements alone."""
+    from robosac.cli import resolve
+    from tools.hazards.policies import holding_policy
+
+    policy = folder / "holding.onnx"
+    with resolve.make(robot="pup", task="walk", env=None) as place:
+        policy.write_bytes(holding_policy(place.contract))
+    emulate = [sys.executable, "-m", "robosac", "emulate", "--robot", "pup", "--json"]
+    with subprocess.Popen(
+        emulate, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as emulator:
+        try:
+            assert emulator.stdout is not None
+            ports = json.loads(emulator.stdout.readline())
+            command = [str(programs / "robosac"), "deploy", "--robot", "pup", "--steps", "50"]
+            command += ["--port", ports["servos"], "--imu", ports["imu"], "--policy", str(policy)]
+            walk = [*command, "--run", str(folder / "deployed")]
+            with subprocess.Popen(
+                walk, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as robot:
+                output = _say_go(robot)
+            if robot.returncode or "50 steps" not in output:
+                message = f"robosac deploy ended with {robot.returncode}:\n{output}"
+                raise SmokeError(message)
+        finally:
+            emulator.terminate()
+
+
+def _say_go(robot: subprocess.Popen[str]) -> str:
+    """Be the operator: say go when the robot is ready for it; returns what it said."""
+    assert robot.stdin is not None
+    assert robot.stdout is not None
+    lines = []
+    for line in robot.stdout:
+        lines.append(line)
+        if line.startswith("standby") and not robot.stdin.closed:
+            robot.stdin.write("go\n")
+            robot.stdin.flush()
+    return "".join(lines)
 
 
 def run(command: list[str], *, cwd: Path) -> str:
