@@ -162,8 +162,8 @@ class Critics(nn.ModuleList):
         Units are dropped only with a generator to draw them from.
         """
         pair = torch.cat((obs, action), dim=-1)
-        chosen = range(len(self)) if members is None else members
-        return torch.stack([_value(self[number], pair, dropping) for number in chosen])
+        chosen = self if members is None else (self[number] for number in members)
+        return torch.stack([_value(cast("nn.Sequential", one), pair, dropping) for one in chosen])
 
     def heads(self) -> list[Dense]:
         """Output layers of the members."""
@@ -198,10 +198,10 @@ class Dropout(nn.Module):
         return x * torch.empty_like(x).bernoulli_(self._kept, generator=generator) / self._kept
 
 
-def _value(network: nn.Module, pair: Tensor, dropping: torch.Generator | None) -> Tensor:
+def _value(network: nn.Sequential, pair: Tensor, dropping: torch.Generator | None) -> Tensor:
     """Values (B,) of one Q function."""
     x = pair
-    for layer in network.children():
+    for layer in network:
         x = layer(x, dropping) if isinstance(layer, Dropout) else layer(x)
     return x.squeeze(-1)
 
