@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -53,7 +54,10 @@ class Stalls:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop them, and keep what all of them saw."""
+        """Stop them, and keep what all of them saw; raises RuntimeError when one ended before."""
+        if any(watcher.poll() is not None for watcher in self._watchers):
+            message = "a watcher of the machine's stalls ended early"
+            raise RuntimeError(message)
         seen = [json.loads(watcher.communicate()[0]) for watcher in self._watchers]
         if all(one is not None for one in seen):
             self.found = common([[Stall(*gap) for gap in one] for one in seen])
@@ -82,11 +86,11 @@ def watch(core: int) -> None:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
     except PermissionError:
+        sys.stdin.read()
         print("null")
         return
-    os.set_blocking(sys.stdin.fileno(), False)
     gaps, last = [], time.monotonic()
-    while sys.stdin.read(1) != "":
+    while not select.select([sys.stdin], [], [], 0)[0]:
         time.sleep(_PERIOD_S)
         now = time.monotonic()
         if now - last > _PERIOD_S + _LATE_S:
