@@ -84,14 +84,18 @@ def deploy(options: argparse.Namespace, ports: dict[str, str], folder: Path) -> 
 
 
 def excused(log: Path, stalls: Stalls) -> tuple[int, int]:
-    """How many ticks began late, and how many of them while or after the machine stood still."""
+    """How many ticks began late, and how many of them while or after the machine stood still.
+
+    A tick that is late by a little waits for the next period, and its reading is of that one: what
+    held it up lies up to three periods back.
+    """
     ticks = read(log).ticks
     late = [
         (stamp / 1e9 - late_s, stamp / 1e9)
         for stamp, late_s in zip(ticks["stamp_ns"], ticks["late_s"], strict=True)
         if late_s > 0
     ]
-    return len(late), sum(stalls.explains(due - PERIOD_S, began) for due, began in late)
+    return len(late), sum(stalls.explains(due - 3 * PERIOD_S, began) for due, began in late)
 
 
 def _be_ordinary() -> None:
