@@ -34,9 +34,14 @@ class Adam:
         self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._steps = torch.zeros(())
 
+    @property
+    def steps(self) -> int:
+        """Steps ever made."""
+        return int(self._steps)
+
     @torch.no_grad()
-    def step(self, gradients: Iterable[Tensor]) -> None:
-        """Move every parameter down its gradient."""
+    def step(self, gradients: Iterable[Tensor], *, share: float = 1.0) -> None:
+        """Move every parameter down its gradient, by a share of the learning rate."""
         self._steps += 1
         torch._fused_adam_(
             self.parameters,
@@ -45,7 +50,7 @@ class Adam:
             self._squares,
             [],
             [self._steps] * len(self.parameters),
-            lr=self._lr,
+            lr=share * self._lr,
             beta1=self._beta1,
             beta2=0.999,
             weight_decay=self._weight_decay,

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robosac.algorithms.schedules import Schedule
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from robosac.algorithms.adam import Adam
+    from robosac.algorithms.config import AlgorithmConfig
 
 
 class Sizes(NamedTuple):
@@ -57,7 +60,7 @@ class Algorithm(abc.ABC):
     exploration_theta = 1.0
     """Share of the exploring noise that is forgotten at every step; 1 is white noise."""
 
-    def __init__(self, *, seed: int) -> None:
+    def __init__(self, config: AlgorithmConfig, *, seed: int) -> None:
         """Split one seed into that of the first weights and that of the noise."""
         weights, noise = (int(child) for child in np.random.SeedSequence(seed).generate_state(2))
         self.generator = torch.Generator().manual_seed(noise)
@@ -71,6 +74,7 @@ class Algorithm(abc.ABC):
         self.updates = 0
         """Updates ever made."""
         self._weights_seed = weights
+        self._schedule = Schedule(config.schedule, config.schedule_steps, config.final_lr)
 
     @abc.abstractmethod
     def update(self, batch: Batch) -> dict[str, Tensor]:
@@ -112,7 +116,8 @@ class Algorithm(abc.ABC):
     def descend(self, name: str, loss: Tensor) -> None:
         """Let an optimiser make one step down the gradient of a loss."""
         optimiser = self.optimisers[name]
-        optimiser.step(torch.autograd.grad(loss, optimiser.parameters))
+        share = self._schedule.share(optimiser.steps) if self._schedule.falls else 1.0
+        optimiser.step(torch.autograd.grad(loss, optimiser.parameters), share=share)
 
     def noise(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape of `like`."""

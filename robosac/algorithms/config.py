@@ -25,6 +25,12 @@ class AlgorithmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Learning rate of the policy."""
     critic_lr: float = 3e-4
     """Learning rate of the critics."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How every learning rate falls, by the steps that its own optimiser has made."""
+    schedule_steps: int = 1_000_000
+    """Steps after which learning rates have fallen."""
+    final_lr: float = 0.5
+    """Share of the learning rates that is left then."""
 
     def problems(self) -> Iterator[str]:
         """Everything that makes these numbers unusable, one line each."""
@@ -242,10 +248,11 @@ _LOSS = Rule("a number in [0, 1)", lambda value: 0 <= value < 1)
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("actor_lr", "critic_lr", "alpha_lr", "value_lr"), _POSITIVE),
     **dict.fromkeys(("critics", "subset", "action_samples"), _POSITIVE),
-    **dict.fromkeys(("policy_delay", "target_every"), _POSITIVE),
+    **dict.fromkeys(("policy_delay", "target_every", "schedule_steps"), _POSITIVE),
     **dict.fromkeys(("initial_alpha", "reward_scale", "final_bound"), _POSITIVE),
     **dict.fromkeys(("gamma", "tau", "theta"), _SHARE),
     **dict.fromkeys(("dropout", "beta1", "momentum"), _LOSS),
+    "final_lr": Rule("a number in [0, 1]", lambda value: 0 <= value <= 1),
     **dict.fromkeys(("exploration_std", "target_noise", "target_noise_clip"), _NOT_NEGATIVE),
     **dict.fromkeys(("weight_decay", "regularisation", "warm_up"), _NOT_NEGATIVE),
     **dict.fromkeys(("target_entropy_scale", "log_std_min", "log_std_max"), _FINITE),

@@ -30,7 +30,7 @@ class CrossQ(Algorithm):
 
     def __init__(self, config: CrossQConfig, sizes: Sizes, *, seed: int) -> None:
         """Build everything from one seed."""
-        super().__init__(seed=seed)
+        super().__init__(config, seed=seed)
         self.config = config
         self.target_entropy = -config.target_entropy_scale * sizes.action
         with self.seeded():

@@ -31,7 +31,7 @@ class DDPG(Algorithm):
 
     def __init__(self, config: DDPGConfig, sizes: Sizes, *, seed: int) -> None:
         """Build everything from one seed."""
-        super().__init__(seed=seed)
+        super().__init__(config, seed=seed)
         self.config = config
         correlated = config.exploration == "ornstein_uhlenbeck"
         self.exploration_theta = config.theta if correlated else 1.0

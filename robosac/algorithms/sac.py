@@ -33,7 +33,7 @@ class SAC(Algorithm):
 
     def __init__(self, config: SACConfig, sizes: Sizes, *, seed: int) -> None:
         """Build everything from one seed."""
-        super().__init__(seed=seed)
+        super().__init__(config, seed=seed)
         self.config = config
         self.target_entropy = -config.target_entropy_scale * sizes.action
         with self.seeded():

@@ -29,7 +29,7 @@ class SAC2018(Algorithm):
 
     def __init__(self, config: SAC2018Config, sizes: Sizes, *, seed: int) -> None:
         """Build everything from one seed."""
-        super().__init__(seed=seed)
+        super().__init__(config, seed=seed)
         self.config = config
         with self.seeded():
             self.actor = Actor(

@@ -29,7 +29,7 @@ class TD3(Algorithm):
 
     def __init__(self, config: TD3Config, sizes: Sizes, *, seed: int) -> None:
         """Build everything from one seed."""
-        super().__init__(seed=seed)
+        super().__init__(config, seed=seed)
         self.config = config
         with self.seeded():
             self.actor = DeterministicActor(
