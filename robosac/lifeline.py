@@ -64,7 +64,11 @@ def tell(**figures: object) -> None:
         sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Neither this line nor later ones nor the flush at exit have anywhere to go.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        send_nowhere()
+
+
+def send_nowhere() -> None:
+    """Let standard output lead nowhere: neither later lines nor the flush at exit have a reader."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from robots.closing import Closing
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robots.spec import RobotSpec
@@ -130,7 +130,7 @@ class BaseMotion:
         return hash((self.yaw, self.source))
 
 
-class Robot(abc.ABC):
+class Robot(Closing):
     """A robot as the control loop sees it; RobotEnv and SafeRobot are the callers.
 
     Time belongs to the robot: a simulated one advances physics in wait_until(), a real one sleeps
@@ -186,12 +186,3 @@ class Robot(abc.ABC):
         """Connect."""
         self.connect()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()

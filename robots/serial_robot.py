@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from robots.dynamixel.bus import Bus, Line
+from robots.dynamixel.bus import Bus
 from robots.dynamixel.chain import Chain
 from robots.dynamixel.control_table import WATCHDOG_TRIPPED
+from robots.dynamixel.line import Line
 from robots.errors import (
     HardwareFaultError,
     NotConnectedError,

@@ -7,17 +7,17 @@ import importlib
 import itertools
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
 
+from robots.closing import Closing
 from sim.errors import RenderingError, VideoError
 from sim.opengl import choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -34,7 +34,7 @@ _HEADLESS = ("egl", "osmesa")
 _NAMED_OFF = ("disable", "disabled", "off", "false", "0")
 
 
-class Camera:
+class Camera(Closing):
     """Looks at a simulated robot from its front right and goes with its base.
 
     The lights go with it, so that the shadow stays under a robot that walks away.
@@ -87,19 +87,6 @@ class Camera:
             self._context.free()
             self._gl.free()
             self._gl = None
-
-    def __enter__(self) -> Self:
-        """Nothing more to open."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()
 
     def _take_lights_along(self) -> None:
         """Shine every light on the robot.

@@ -23,13 +23,11 @@ import itertools
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import termios
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +42,10 @@ from robots.dynamixel.chain import Chain
 from robots.dynamixel.control_table import Register
 from robots.dynamixel.port import Port
 from robots.dynamixel.setup import BLOCK_SIZE
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
+
+from tools.provenance import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -344,16 +346,13 @@ def main() -> int:
         if not options.json:
             print(as_lines(rows[-1]), flush=True)
     content = {
-        "command": " ".join(["python", "tools/bench_bus.py", *sys.argv[1:]]),
+        **provenance(" ".join(["python", "tools/bench_bus.py", *sys.argv[1:]]), LIBRARIES),
         "rounds": options.rounds,
         "cycles": options.cycles,
         "bytes_per_servo": BLOCK_SIZE,
         "fifo": urgent,
         "rows": rows,
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "load_1min": os.getloadavg()[0],
-        "python": platform.python_version(),
     }
     text = json.dumps(content, indent=1)
     if options.json:

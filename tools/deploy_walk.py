@@ -15,17 +15,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import itertools
 import json
-import math
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that
 
 from robosac.flight_log.record import read
 from robosac.policy import OnnxPolicy
+from tools.provenance import provenance
 from tools.stalls import Stalls
+from tools.track import forward_m, read_track
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,16 +101,6 @@ def _be_ordinary() -> None:
     ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)
 
 
-def forward_m(track: Path) -> float:
-    """How far the robot went in the direction it faced, by the emulator's truth."""
-    notes = [json.loads(line) for line in track.read_text().splitlines()]
-    return math.fsum(
-        (after["x"] - before["x"]) * math.cos(before["yaw"])
-        + (after["y"] - before["y"]) * math.sin(before["yaw"])
-        for before, after in itertools.pairwise(notes)
-    )
-
-
 def main() -> int:
     """Deploy once, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -128,7 +115,7 @@ def main() -> int:
         folder = Path(name)
         with emulator(options.robot, folder) as ports, Stalls() as stalls:
             summary = deploy(options, ports, folder / "deployed")
-        speed_mps = forward_m(folder / "track.jsonl") / summary["moving_s"]
+        speed_mps = forward_m(read_track(folder / "track.jsonl"))[-1] / summary["moving_s"]
         (log,) = (folder / "deployed").glob("2*.mcap")
         late, explained = excused(log, stalls)
     evaluation = OnnxPolicy.load(options.policy).contract.training.evaluation
@@ -150,12 +137,10 @@ def main() -> int:
         f"falls {summary['falls']}, guards {summary['guards']}"
     )
     if options.out:
+        command = f"python tools/deploy_walk.py POLICY --seconds {options.seconds:g}"
+        command += " --ordinary" if options.ordinary else ""
         content = {
-            "command": f"python tools/deploy_walk.py POLICY --seconds {options.seconds:g}"
-            + (" --ordinary" if options.ordinary else ""),
-            "versions": {library: version(library) for library in LIBRARIES},
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-            "python": platform.python_version(),
+            **provenance(command, LIBRARIES),
             "took_s": round(time.monotonic() - started, 1),
             "true_speed_mps": speed_mps,
             "simulated_speed_mps": in_sim,

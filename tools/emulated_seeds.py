@@ -10,18 +10,18 @@ truth of the emulator's physics; the learner itself has only leg odometry.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import math
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
+
+from tools.provenance import provenance
+from tools.track import read_track, walked_after
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("robosac", "torch", "mujoco", "numpy", "onnxruntime", "pyserial")
@@ -38,31 +38,13 @@ def learn(options: argparse.Namespace, seed: int, run: Path) -> dict[str, Any]:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    notes = [json.loads(line) for line in (run / "runner-0" / "track-0.jsonl").open()]
+    notes = read_track(run / "runner-0" / "track-0.jsonl")
     return {
         "seed": seed,
         "wall_s": round(time.monotonic() - started, 1),
-        "walked_after_s": walked_after(notes, options.speed),
+        "walked_after_s": walked_after(notes, options.speed, window_s=WINDOW_S),
         "summary": json.loads((run / "summary.json").read_text()),
     }
-
-
-def walked_after(notes: list[dict[str, float]], speed_mps: float) -> float | None:
-    """End of the first window in which it went forward this fast, s; None when there is none.
-
-    Time begins when the emulator is switched on.
-    """
-    forward = [0.0]
-    for before, after in itertools.pairwise(notes):
-        dx, dy = after["x"] - before["x"], after["y"] - before["y"]
-        step = dx * math.cos(before["yaw"]) + dy * math.sin(before["yaw"])
-        forward.append(forward[-1] + step)
-    per_s = (len(notes) - 1) / (notes[-1]["t"] - notes[0]["t"])
-    width = round(WINDOW_S * per_s)
-    for end in range(width, len(notes)):
-        if forward[end] - forward[end - width] >= speed_mps * WINDOW_S:
-            return round(notes[end]["t"] - notes[0]["t"], 1)
-    return None
 
 
 def deploy(run: Path, folder: Path) -> dict[str, Any]:
@@ -102,12 +84,10 @@ def main() -> int:
                 f"missed ticks {summary['missed_ticks']}",
                 flush=True,
             )
+    seeds = " ".join(map(str, options.seeds))
+    command = f"python tools/emulated_seeds.py --steps {options.steps} --seeds {seeds}"
     content = {
-        "command": f"python tools/emulated_seeds.py --steps {options.steps} --seeds "
-        + " ".join(map(str, options.seeds)),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "python": platform.python_version(),
+        **provenance(command, LIBRARIES),
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)

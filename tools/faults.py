@@ -17,12 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import re
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that
 from tools.hazards.catalog import hazards, parse_numbers
 from tools.hazards.nominal import walk
 from tools.hazards.registry import EXPECTED, Finding, Hazard
+from tools.provenance import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,10 +63,7 @@ def as_json(rows: Iterable[Row], command: str) -> dict[str, Any]:
         for one, finding in rows
     ]
     return {
-        "command": command,
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "python": platform.python_version(),
+        **provenance(command, LIBRARIES),
         "safe": sum(row["safe"] for row in found),
         "of": len(found),
         "hazards": found,

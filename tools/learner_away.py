@@ -13,11 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from robosac.run_folder import RunFolder
 from tools.exactly_once.network import PYTHON, Network
 from tools.exactly_once.walker import WalkerConfig
 from tools.exactly_once.worker import Worker, make_learner
+from tools.provenance import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,14 +164,12 @@ def main() -> int:
     rows = arrived(folder / "run" / "replay", notes["rows"], str(notes["run"]))
     for moment, found in moments.items():
         print(f"{moment}: " + ", ".join(f"{name} {value}" for name, value in found.items()))
+    command = (
+        f"python tools/learner_away.py --seconds {options.seconds:g} --rate {options.rate:g} "
+        f"--around {options.around:g} --robot {options.robot}"
+    )
     content = {
-        "command": (
-            f"python tools/learner_away.py --seconds {options.seconds:g} --rate {options.rate:g} "
-            f"--around {options.around:g} --robot {options.robot}"
-        ),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "python": platform.python_version(),
+        **provenance(command, LIBRARIES),
         "priority": str(notes["priority"]),
         "moments": moments,
         "refusals_to_stand": int(notes["refusals"]),

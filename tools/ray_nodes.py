@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import secrets
 import signal
 import subprocess
@@ -22,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,10 @@ from robosac.policy import contract
 from robosac.replay import SegmentLog
 from robosac.replay.records import scan
 from robosac.runner import journal
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
+
+from tools.provenance import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,10 +251,7 @@ def main() -> int:
         finally:
             nodes.close()
     content = {
-        "command": f"python tools/ray_nodes.py {' '.join(sys.argv[1:])}".strip(),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "python": platform.python_version(),
+        **provenance(f"python tools/ray_nodes.py {' '.join(sys.argv[1:])}".strip(), LIBRARIES),
         "load_before": round(load, 1),
         **found,
     }

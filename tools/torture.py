@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import shutil
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ from tools.exactly_once.crew import Crew
 from tools.exactly_once.network import Namespaces, Network, why_no_namespaces
 from tools.exactly_once.storm import Blow, Storm, draw
 from tools.exactly_once.verdict import Verdict, judge
+from tools.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("robosac", "torch", "numpy", "onnxruntime", "pyzmq", "msgspec")
@@ -129,11 +127,8 @@ def command_line(options: argparse.Namespace) -> str:
 def as_json(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
     """Everything that is worth keeping."""
     return {
-        "command": command_line(options),
+        **provenance(command_line(options), LIBRARIES),
         "seed": options.seed,
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "python": platform.python_version(),
         "kills": outcome.kills,
         **asdict(outcome),
     }

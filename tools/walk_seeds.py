@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
+
+from tools.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("robosac", "torch", "mujoco", "numpy", "onnxruntime", "gymnasium")
@@ -82,10 +83,7 @@ def main() -> int:
     name = options.name or f"{options.task}-{options.robot}-{options.recipe}-{options.steps}"
     RESULTS.mkdir(exist_ok=True)
     content = {
-        "command": f"python tools/walk_seeds.py {' '.join(sys.argv[1:])}".strip(),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "python": platform.python_version(),
+        **provenance(f"python tools/walk_seeds.py {' '.join(sys.argv[1:])}".strip(), LIBRARIES),
         "rows": rows,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 DISK_AIM_MB = 200
 MEMORY_AIM_MB = 120
 _SHOWN = 10
-_COMMAND_SHOWN = 60
 _PROC = Path("/proc")
 _IMPORTED = (
     *("numpy", "msgspec", "tyro", "robots", "robots.serial_robot", "gymnasium", "robosac.env"),

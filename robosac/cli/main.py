@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from robosac.exit_codes import (
     EXIT_SAFETY,
     EXIT_USER,
 )
+from robosac.lifeline import send_nowhere
 from robots import RobotError, SafetyStopError
 from sim.errors import SimError
 
@@ -79,8 +79,7 @@ def _run(options: Command) -> int:
     try:
         return options.execute()
     except BrokenPipeError:
-        # Whoever read the output has had enough, as `| head` has; nor can the flush at exit write.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        send_nowhere()  # whoever read the output has had enough, as `| head` has
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         complain("interrupted; the run folder is whole, go on with --resume")

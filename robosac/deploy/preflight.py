@@ -12,6 +12,7 @@ import numpy as np
 
 from robosac.finding import Finding
 from robosac.lateness import Histogram
+from robots.safety.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,9 +111,7 @@ def _joints(robot: SafeRobot, state: RobotState) -> Finding:
         known = np.isfinite(state.position)
         silent = [name for name, one in zip(spec.joint_names, known, strict=True) if not one]
         return Finding("error", "joints", f"{', '.join(silent)} tell no position")
-    soft_lower, soft_upper = spec.soft_limits()
-    outside = state.position < 2 * spec.column("lower") - soft_lower
-    outside |= state.position > 2 * spec.column("upper") - soft_upper
+    outside = state.position != Limits(spec).possible(state.position)
     if not outside.any():
         return Finding("ok", "joints", f"all {len(spec.joints)} within their limits")
     names = [name for name, out in zip(spec.joint_names, outside, strict=True) if out]

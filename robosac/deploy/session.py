@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from robosac.deploy.journey import Journey
     from robosac.env import RobotEnv
     from robosac.operator import Operator
-    from robots import RobotState, SafeRobot
+    from robots import RobotState
 
     FloatArray = NDArray[np.float32]
 
@@ -167,7 +166,7 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
             words = f"{words}, because of {robot.why}"
         if reading is None:
             return f"{words}: {self._broken}; put it right, then clear (c) opens it anew"
-        if robot.state is State.STANDBY and not upright(robot, reading):
+        if robot.state is State.STANDBY and not robot.upright(reading):
             return f"{words}: {_LYING}"
         return f"{words}: {_ADVICE.get(robot.state, 'wait')}"
 
@@ -193,8 +192,3 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
             return True
         self._tell(f"go does not count now: {self._told}")
         return False
-
-
-def upright(robot: SafeRobot, reading: RobotState) -> bool:
-    """Whether a robot stands as upright as its guards demand; not a number is no."""
-    return float(-reading.gravity[2]) >= math.cos(math.radians(robot.spec.safety.tilt_deg))

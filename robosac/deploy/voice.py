@@ -7,11 +7,13 @@ import os
 import queue
 import sys
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from robosac.lifeline import send_nowhere
+from robots.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 _log = logging.getLogger(__name__)
 _LINES_MAX = 1000
@@ -28,7 +30,7 @@ def write_out(text: str) -> None:
         rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
 
-class Voice:
+class Voice(Closing):
     """Says lines in their order; a terminal that is stopped, or a full pipe, holds up nobody.
 
     What finds no room is dropped.  When whoever listened has gone, the rest is said to nobody: that
@@ -52,32 +54,12 @@ class Voice:
         self._lines.put(None)
         self._thread.join(_CLOSE_S)
 
-    def __enter__(self) -> Self:
-        """Speak already."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
     def _run(self) -> None:
         try:
             while (text := self._lines.get()) is not None:
                 self._write(text)
         except OSError as error:
             _log.warning("output: nobody reads it any more (%s)", error.strerror)
-            _send_nowhere()
+            send_nowhere()
             while self._lines.get() is not None:
                 pass
-
-
-def _send_nowhere() -> None:
-    """Neither later lines nor the flush at exit have anywhere to go."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

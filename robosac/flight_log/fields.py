@@ -81,6 +81,8 @@ FIELDS = (
 
 TICK_CHANNELS = tuple(dict.fromkeys(field.channel for field in FIELDS))
 EVENTS = "/events"
+METADATA = "robosac"
+"""Name of the metadata record of a log."""
 
 
 def row_struct(spec: LogSpec) -> struct.Struct:

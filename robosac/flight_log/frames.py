@@ -5,9 +5,8 @@ from __future__ import annotations
 import enum
 import struct
 
-import msgspec
-
 from robosac.flight_log.fields import LogSpec
+from robosac.runner.pipe import PipeConfig
 
 STAMP = struct.Struct("<qI")
 """Robot time, ns, and number of an event; its JSON follows."""
@@ -34,11 +33,9 @@ class FromWriter(enum.IntEnum):
     """How the recording is, in words; empty when all is well."""
 
 
-class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
+class WriterConfig(PipeConfig, frozen=True, kw_only=True):
     """What a writer process is started with."""
 
-    pipe: int
-    """Inherited file descriptor of the pipe."""
     path: str
     """The log; its parts stand beside it."""
     part: int

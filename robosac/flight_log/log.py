@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 import numpy as np
@@ -21,11 +21,11 @@ from robosac.flight_log.frames import STAMP, ToWriter, WriterConfig
 from robosac.flight_log.parts import parts_of
 from robosac.flight_log.writer_link import WriterLink
 from robots import Guard, RobotState, State
+from robots.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -118,7 +118,7 @@ class RowPacker:
         return b"".join(row)
 
 
-class FlightLog:
+class FlightLog(Closing):
     """Records every control tick and every event without ever keeping the control thread waiting.
 
     Another process writes.  tick() and poll() belong to the control thread; event() may be called
@@ -148,7 +148,6 @@ class FlightLog:
         self._flooded, self._flooding = 0, threading.RLock()
         self._ticks = self._event_number = self._told = 0
         config = WriterConfig(
-            pipe=-1,
             path=str(path),
             part=0,
             spec=names,
@@ -229,19 +228,6 @@ class FlightLog:
         while self._events:
             self.poll()
         self._link.close()
-
-    def __enter__(self) -> Self:
-        """Open already."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()
 
     def _tell_losses(self) -> None:
         """Note in the log, once there is room again, what did not get into it."""

@@ -10,13 +10,13 @@ import msgspec
 from mcap.well_known import MessageEncoding, SchemaEncoding
 from mcap.writer import Writer
 
+from robosac.flight_log.fields import METADATA
+
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
 _NO_CHUNK_ENDS_BY_ITSELF = 2**31
-METADATA = "robosac"
-"""Name of the metadata record."""
 
 
 class McapFile:

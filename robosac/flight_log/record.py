@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from robosac.errors import StorageError
-from robosac.flight_log.fields import EVENTS, FIELDS, Field, LogSpec
+from robosac.flight_log.fields import EVENTS, FIELDS, METADATA, Field, LogSpec
 from robosac.flight_log.parts import parts_of
 from robots import BaseMotion, RobotState
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _MAGIC = b"\x89MCAP0\r\n"
 _HEAD = struct.Struct("<BQ")
 _FOOTER = 2
-_METADATA = "robosac"
 
 
 class LogEvent(NamedTuple):
@@ -167,7 +166,7 @@ class _Tables:
         """Take one record of a file."""
         from mcap.records import Channel, Message, Metadata
 
-        if isinstance(record, Metadata) and record.name == _METADATA:
+        if isinstance(record, Metadata) and record.name == METADATA:
             known = dict(record.metadata)
             spec = msgspec.json.decode(known.pop("spec"), type=LogSpec)
             if self.spec is None:

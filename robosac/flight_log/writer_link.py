@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections import deque
 
@@ -129,24 +128,9 @@ class WriterLink:
             self._sent -= 1
 
     def _start(self) -> None:
-        self._pipe, theirs = FramePipe.pair()
         self._sent = self._forgotten = 0
         self._flowed_at = time.monotonic()
-        config = msgspec.structs.replace(self._config, pipe=theirs.fileno())
-        command = [sys.executable, "-m", "robosac.flight_log.writer"]
-        command.append(msgspec.json.encode(config).decode())
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own module
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError:
-            self._pipe.close()
-            raise
-        finally:
-            theirs.close()
+        self._pipe, self._process = FramePipe.to_process("robosac.flight_log.writer", self._config)
 
     def _bury(self) -> None:
         """Plan the next start: at once after a writer that had got to work, else ever later."""

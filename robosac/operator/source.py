@@ -9,15 +9,15 @@ import select
 import threading
 from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from robots.closing import Closing
 
+if TYPE_CHECKING:
     from robosac.operator.operator import Operator
 
 _log = logging.getLogger(__name__)
 
 
-class Source(abc.ABC):
+class Source(Closing):
     """Listens on a thread of its own and tells an Operator what it hears; a context manager.
 
     A source that goes away has let go: it never speaks again, and its dead-man is released.
@@ -55,15 +55,6 @@ class Source(abc.ABC):
         """Start."""
         self.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _run(self) -> None:
         """Listen; a source that breaks has let go, and stops what moves."""

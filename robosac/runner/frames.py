@@ -8,6 +8,7 @@ import struct
 import msgspec
 
 from robosac.replay import RowLayout
+from robosac.runner.pipe import PipeConfig
 
 NUMBER = struct.Struct("<Q")
 
@@ -59,11 +60,9 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     """Rows of all runs that it had to give up."""
 
 
-class UplinkConfig(msgspec.Struct, frozen=True, kw_only=True):
+class UplinkConfig(PipeConfig, frozen=True, kw_only=True):
     """What an uplink process is started with."""
 
-    pipe: int
-    """Inherited file descriptor of the pipe."""
     endpoint: str
     robot: str
     run: str

@@ -1,4 +1,4 @@
-"""Frames over a local socket between the control loop and its uplink process.
+"""Frames over a local socket between the control loop and a process that works for it.
 
 The kernel holds what was sent: the death of the sender loses nothing, and the sender never waits.
 """
@@ -8,12 +8,23 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections import deque
+
+import msgspec
 
 _HEAD = struct.Struct("<IB")
 _READ = 1 << 18
 _WRITE_BUFFER = 1 << 22
+
+
+class PipeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process at the other end of a pipe is started with; each kind adds its own."""
+
+    pipe: int = -1
+    """Inherited file descriptor of the pipe."""
 
 
 class FramePipe:
@@ -34,6 +45,31 @@ class FramePipe:
         """Make a pipe; returns this end and the raw socket for the other process."""
         ours, theirs = socket.socketpair()
         return cls(ours), theirs
+
+    @classmethod
+    def to_process(
+        cls, module: str, config: PipeConfig
+    ) -> tuple[FramePipe, subprocess.Popen[bytes]]:
+        """Start `python -m module CONFIG` with the other end of a pipe in its config.
+
+        No signal to the group of this process reaches it, nor does its standard input.  Raises
+        OSError.
+        """
+        pipe, theirs = cls.pair()
+        with theirs:
+            config = msgspec.structs.replace(config, pipe=theirs.fileno())
+            command = [sys.executable, "-m", module, msgspec.json.encode(config).decode()]
+            try:
+                process = subprocess.Popen(  # noqa: S603 -- our own module
+                    command,
+                    pass_fds=[config.pipe],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except OSError:
+                pipe.close()
+                raise
+        return pipe, process
 
     @property
     def unsent(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,6 @@ class UplinkLink(Link):
         """How often the learner has refused this robot."""
         self._stopped = stopped
         self._config = UplinkConfig(
-            pipe=-1,
             endpoint=endpoint,
             robot=robot,
             run=run,
@@ -267,20 +265,9 @@ class UplinkLink(Link):
         It inherits standard output, so that whoever reads this process's output sees its end only
         when the uplink has ended as well.
         """
-        self._pipe, theirs = FramePipe.pair()
         self._spoke = self._said_finish = False
         self._restart_at = None
-        config = msgspec.structs.replace(self._config, pipe=theirs.fileno())
-        command = [
-            sys.executable,
-            "-m",
-            "robosac.runner.uplink",
-            msgspec.json.encode(config).decode(),
-        ]
-        self._process = subprocess.Popen(  # noqa: S603 -- our own module
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        theirs.close()
+        self._pipe, self._process = FramePipe.to_process("robosac.runner.uplink", self._config)
 
     def _replace_uplink(self) -> None:
         """Start another uplink in place of one that has died, and send what died with it.

@@ -9,8 +9,8 @@ after everything that was still on its way.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from robots.dynamixel import control_table
 from robots.dynamixel.answers import Answers
@@ -21,15 +21,16 @@ from robots.dynamixel.protocol import (
     MAX_ID,
     Instruction,
     Receiver,
-    Rejects,
     Status,
     encode,
 )
+from robots.dynamixel.stats import Stats
 from robots.errors import NoReplyError, ServoRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from robots.dynamixel.line import Line
     from robots.dynamixel.protocol import Frame
 
 _log = logging.getLogger(__name__)
@@ -46,68 +47,12 @@ _STOP = encode(BROADCAST, Instruction.WRITE, b"\x40\x00\x00")
 _WORST_RETURN_DELAY_S = Register.RETURN_DELAY.high * control_table.RETURN_DELAY_S_PER_COUNT
 
 
-class Line(Protocol):
-    """What a bus needs of a port: robots.dynamixel.port.Port, or an emulated one with its own time.
-
-    The errors are those of Port.
-    """
-
-    @property
-    def baud(self) -> int:
-        """Speed, bit/s."""
-
-    @property
-    def latency_s(self) -> float:
-        """How long the adapter says that it keeps bytes back, s."""
-
-    def retune(self, baud: int) -> None:
-        """Talk at another speed from now on, bit/s."""
-
-    def now_ns(self) -> int:
-        """Time that deadlines refer to, ns."""
-
-    def write(self, data: bytes) -> None:
-        """Hand on all bytes."""
-
-    def read(self, deadline_ns: int) -> bytes:
-        """Bytes that have arrived, at least one unless the deadline passes."""
-
-    def flush(self) -> int:
-        """Throw away what has arrived, and return how many bytes that were."""
-
-
 class Pong(NamedTuple):
     """What a servo says to a ping."""
 
     id: int
     model: int
     firmware: int
-
-
-@dataclass(slots=True)
-class Stats:
-    """What happened on the bus since it was opened."""
-
-    requests: int = 0
-    """Instructions that were sent and want a reply."""
-    timeouts: int = 0
-    """Replies that did not come in time."""
-    unexpected: int = 0
-    """Good frames that answer nothing: other ID, other length, twice, out of order, too late."""
-    conflicts: int = 0
-    """Servos that answered one request twice and differently, so that neither is believed."""
-    flushed_bytes: int = 0
-    """Bytes that had arrived before a request was sent and were thrown away."""
-    retries: int = 0
-    """Requests that were sent a second time."""
-    fences: int = 0
-    """Pings that were sent to let late replies pass."""
-    fallbacks: int = 0
-    """How often fast sync reads were given up in favour of plain ones."""
-    trials: int = 0
-    """Fast sync reads that were sent to find out whether they work again."""
-    rejects: Rejects = field(default_factory=Rejects)
-    """What the receiver did not take."""
 
 
 class Bus:

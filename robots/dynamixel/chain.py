@@ -25,6 +25,7 @@ from robots.dynamixel.control_table import (
 )
 from robots.dynamixel.fast_read import AROUND_DATA, BEFORE_DATA, HEAD_BYTES
 from robots.dynamixel.setup import ALL_REPLIES, BLOCK, BLOCK_SIZE, Setup, set_up, to_counts
+from robots.dynamixel.snapshot import ask, snapshots
 from robots.errors import BusError, ServoEnableError
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ _log = logging.getLogger(__name__)
 _FORMATS = {1: "i1", 2: "<i2", 4: "<i4"}
 _EVERYONE = slice(None)
 _LOAD_PER_COUNT = 0.001
-_SNAPSHOT = Register.TORQUE_ENABLE.address
-_SNAPSHOT_SIZE = Register.PRESENT_POSITION.address + Register.PRESENT_POSITION.size - _SNAPSHOT
 _SLOW = Register.PRESENT_VOLTAGE.address
 _SLOW_SIZE = 4  # voltage, temperature, and one byte more, as replies of three are not read
 _SLOW_PERIOD_NS = 1_000_000_000
@@ -192,20 +191,20 @@ class Chain:
 
     def _enable(self, setup: Setup) -> None:
         """Enable without cleaning up."""
-        before = self._snapshot()
+        before = snapshots(self.bus, self._ids)
         for registers in before:
-            self._expect(registers, Register.TORQUE_ENABLE, 0)
+            registers.expect(Register.TORQUE_ENABLE, 0)
         for servo, registers, pwm in zip(self.spec.servos, before, setup.pwm_limits, strict=True):
             self._prepare(servo.id, registers[Register.PRESENT_POSITION], pwm)
-        for registers, pwm in zip(self._snapshot(), setup.pwm_limits, strict=True):
-            self._expect(registers, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
-            self._expect(registers, Register.GOAL_PWM, pwm)
+        for registers, pwm in zip(snapshots(self.bus, self._ids), setup.pwm_limits, strict=True):
+            registers.expect(Register.BUS_WATCHDOG, self.spec.watchdog_counts)
+            registers.expect(Register.GOAL_PWM, pwm)
         self.bus.sync_write(Register.TORQUE_ENABLE.address, dict.fromkeys(self._ids, b"\x01"))
-        after = self._snapshot()
+        after = snapshots(self.bus, self._ids)
         for registers, earlier in zip(after, before, strict=True):
-            self._expect(registers, Register.TORQUE_ENABLE, 1)
-            self._expect(registers, Register.HARDWARE_ERROR, 0)
-            self._expect(registers, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
+            registers.expect(Register.TORQUE_ENABLE, 1)
+            registers.expect(Register.HARDWARE_ERROR, 0)
+            registers.expect(Register.BUS_WATCHDOG, self.spec.watchdog_counts)
             position = registers[Register.PRESENT_POSITION]
             moved = position - earlier[Register.PRESENT_POSITION]
             if abs(moved) >= _SEAM_COUNTS:
@@ -248,26 +247,6 @@ class Chain:
         self.bus.write(device, Register.GOAL_PWM, pwm)  # damp() takes it away
         self.bus.write(device, Register.GOAL_POSITION, position)
         self.bus.write(device, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
-
-    def _snapshot(self) -> list[_Snapshot]:
-        """Registers from torque to position of every servo."""
-        found = self.bus.sync_read(_SNAPSHOT, _SNAPSHOT_SIZE, self._ids, retry=True)
-        missing = [
-            str(device)
-            for device, status in zip(self._ids, found, strict=True)
-            if status is None or status.number
-        ]
-        if missing:
-            raise ServoEnableError(f"servos {', '.join(missing)} do not answer; check the cable")
-        return [_Snapshot(status) for status in found if status is not None]
-
-    @staticmethod
-    def _expect(registers: _Snapshot, register: Register, value: int) -> None:
-        """Raise ServoEnableError unless a register has this value."""
-        if registers[register] != value:
-            raise ServoEnableError(
-                f"{registers.label}: {register.label} is {registers[register]}; expected {value}"
-            )
 
     def read(self) -> ChainState:
         """Ask every servo once and return the state, the same object each time.
@@ -443,9 +422,8 @@ class Chain:
 
     def _brakes(self) -> bool:
         """Whether every servo has torque on and pulse width 0."""
-        found = self.bus.sync_read(_SNAPSHOT, _SNAPSHOT_SIZE, self._ids, retry=True)
-        for device, status in zip(self._ids, found, strict=True):
-            registers = None if status is None or status.number else _Snapshot(status)
+        found = ask(self.bus, self._ids)
+        for device, registers in zip(self._ids, found, strict=True):
             on = registers is not None and registers[Register.TORQUE_ENABLE] == 1
             if registers is None or not on or registers[Register.GOAL_PWM] != 0:
                 _log.warning("servo %d does not brake; its torque goes off instead", device)
@@ -499,17 +477,3 @@ class Chain:
         if state.watchdog[index] == WATCHDOG_TRIPPED:
             found.append(f"{Register.BUS_WATCHDOG.label} has tripped")
         return found
-
-
-class _Snapshot:
-    """Registers of one servo, read together."""
-
-    def __init__(self, status: Status) -> None:
-        """Keep the answer."""
-        self.label = f"servo {status.id}"
-        self._data = status.data
-
-    def __getitem__(self, register: Register) -> int:
-        """Value of a register."""
-        start = register.address - _SNAPSHOT
-        return register.decode(self._data[start : start + register.size])

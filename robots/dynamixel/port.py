@@ -14,21 +14,19 @@ import tempfile
 import termios
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import serial
 
+from robots.closing import Closing
 from robots.errors import PortBusyError, PortError, PortLostError, WriteBlockedError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _CHUNK = 4096
 _MOST_ECHO = 4096
 """Written bytes that are kept to recognise their echo, at most."""
 
 
-class Port:
+class Port(Closing):
     """One serial port, opened exclusively; a context manager.
 
     A pseudo-terminal will do.  Once it is lost, everything but close() raises PortLostError.
@@ -61,15 +59,6 @@ class Port:
         """Open the port."""
         self.open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the port."""
-        self.close()
 
     def open(self) -> None:
         """Take the lock, open the device, ask for low latency.

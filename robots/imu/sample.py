@@ -6,9 +6,9 @@ import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from robots.closing import Closing
 
+if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
@@ -50,7 +50,7 @@ class ImuReading:
         return self.sample.repeats >= FROZEN_AFTER
 
 
-class Imu(abc.ABC):
+class Imu(Closing):
     """An IMU as a serial robot sees it: opened once, asked at every tick."""
 
     @abc.abstractmethod
@@ -77,12 +77,3 @@ class Imu(abc.ABC):
         """Open."""
         self.open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()

@@ -92,6 +92,10 @@ class Judge:
         """Take a tick of the control loop that began so late, s; examine() tells what it means."""
         self._late = self._ticks.add(late_s) or self._late
 
+    def upright(self, reading: RobotState) -> bool:
+        """Judge the tilt of a reading by itself, without patience."""
+        return self._sensors.upright(reading)
+
     def unfit(self, reading: RobotState) -> Guard:
         """What speaks against a start, without the patience that motion gets."""
         unfit = self.dangers | self.sensor_doubt

@@ -269,6 +269,10 @@ class SafeRobot(Robot):
             self._go(Event.PLACE)
         return placed
 
+    def upright(self, reading: RobotState) -> bool:
+        """Whether a robot with this reading stands as upright as it must to move; NaN is no."""
+        return self._judge.upright(reading)
+
     def take_guards(self) -> Guard:
         """Return the guards that fired since the last call, and forget them."""
         return self._account.take()

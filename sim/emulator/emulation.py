@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from robots.closing import Closing
 from robots.errors import RobotSpecError
 from sim.emulator.bus import WireOptions
 from sim.emulator.faults import Fault
@@ -23,7 +24,6 @@ from sim.errors import FaultError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from robots import RobotFolder
     from robots.imu import ImuSpec
@@ -51,7 +51,7 @@ class EmulationOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to note where the robot is."""
 
 
-class Emulation:
+class Emulation(Closing):
     """The devices of one robot on pseudo-terminals; a context manager, to be opened once.
 
     What breaks on its threads is raised by close(); failure tells it before.
@@ -125,15 +125,6 @@ class Emulation:
         """Make the ports."""
         self.open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove the ports."""
-        self.close()
 
     def _begin(self) -> None:
         """A host has spoken: from now on the faults' times count.  Runs on either port's thread."""

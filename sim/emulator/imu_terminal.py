@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from robots.closing import Closing
 from sim.emulator.imu_faults import ImuFault
 from sim.emulator.pseudo_terminal import PseudoTerminal
 from sim.emulator.urgency import hurry
@@ -17,7 +18,6 @@ from sim.emulator.urgency import hurry
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
     from sim.emulator.imu_device import ImuDevice
 
@@ -26,7 +26,7 @@ _UNPLUGGED_S = 0.01
 """How often an unplugged port looks whether it is back, s."""
 
 
-class ImuTerminal:
+class ImuTerminal(Closing):
     """Runs a device in a thread of its own; drivers open its path like any serial port.
 
     A context manager.  What happens on the thread is lost to nobody: close() raises it.
@@ -104,15 +104,6 @@ class ImuTerminal:
         """Start."""
         self.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()
 
     def _now_ns(self) -> int:
         return time.monotonic_ns() - self._start_ns

@@ -9,13 +9,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
+from robots.closing import Closing
 from sim.emulator.pseudo_terminal import PseudoTerminal
 from sim.emulator.urgency import hurry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
     from sim.emulator.bus import Bus
     from sim.emulator.faults import Fault
@@ -26,7 +26,7 @@ _LAG_MAX_NS = 500_000_000
 _JOIN_S = 5.0
 
 
-class Terminal:
+class Terminal(Closing):
     """Serves one bus on a thread of its own; a context manager.
 
     What happens on the thread is lost to nobody: close() raises it.
@@ -71,15 +71,6 @@ class Terminal:
         """Open the port."""
         self.open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the port."""
-        self.close()
 
     def open(self) -> None:
         """Make the port and serve it; the bus goes on from where its time is."""

@@ -69,7 +69,6 @@ class TrialEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         self._trial = trial
         self.action_space = trial.env.action_space
         self.observation_space = trial.env.observation_space
-        self._stands = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

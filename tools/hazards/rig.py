@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import robots
-from robots.dynamixel.bus import Stats
 from robots.dynamixel.protocol import Receiver
+from robots.dynamixel.stats import Stats
 from robots.imu import Imu, ImuReading
 from robots.imu.mounting import Mounting
 from robots.imu.stream import Tracker

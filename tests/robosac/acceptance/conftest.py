@@ -27,6 +27,7 @@ from robosac.runner.uplink_link import UplinkLink
 from robosac.wire import messages
 from robosac.wire.messages import Held
 from robosac.wire.sockets import bind_learner, connect_robot
+from tools.hazards import learner_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,10 +120,13 @@ class Place:
             "policy": str(self.policy),
             "contract": encode_contract(self.contract).decode(),
         }
-        script = str(Path(__file__).parent / "serve.py")
-        command = [sys.executable, script, msgspec.json.encode(config).decode()]
+        argument = msgspec.json.encode(config).decode()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", learner_process.__name__, argument],
+            cwd=Path(learner_process.__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout is not None
         self.endpoint = self.process.stdout.readline().strip()

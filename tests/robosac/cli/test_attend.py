@@ -11,7 +11,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,9 +21,10 @@ from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED
 from robosac.operator import Operator
 from robosac.operator.heartbeat import Heartbeat
 from robots.safety import State
+from tests.robosac.operator.conftest import PATIENCE_S, Told, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PROGRAM = """
 import signal, sys
@@ -36,32 +36,19 @@ try:
 except RobosacError as error:
     sys.exit(str(error))
 """
-PATIENCE_S = 10.0
 
 
-class Robot:
-    """Remembers what it was told."""
+class Robot(Told):
+    """A robot that walks, until it is stopped in an emergency."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.state = State.ACTIVE
-        self.calls: list[str] = []
-
-    def stop(self) -> None:
-        """Remember it."""
-        self.calls.append("stop")
 
     def estop(self) -> None:
         """Remember it, and be stopped."""
-        self.calls.append("estop")
+        super().estop()
         self.state = State.ESTOP
-
-    def release_estop(self) -> None:
-        """Remember it."""
-        self.calls.append("release")
-
-    def alive(self) -> None:
-        """Remember it."""
-        self.calls.append("alive")
 
 
 class Desk:
@@ -112,14 +99,6 @@ class Desk:
 def take_terminal() -> None:
     """Make standard input the controlling terminal."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
 
 
 @pytest.fixture

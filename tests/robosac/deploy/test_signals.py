@@ -11,29 +11,10 @@ import pytest
 from robosac.deploy import signals
 from robosac.operator import Operator
 from robots import State
+from tests.robosac.operator.conftest import Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Told:
-    """A robot that remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.state = State.ACTIVE
-        self.calls: list[str] = []
-
-    def stop(self) -> None:
-        self.calls.append("stop")
-
-    def estop(self) -> None:
-        self.calls.append("estop")
-
-    def release_estop(self) -> None:
-        self.calls.append("release")
-
-    def alive(self) -> None:
-        self.calls.append("alive")
 
 
 class Clock:
@@ -56,7 +37,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def robot() -> Told:
     """A robot that moves."""
-    return Told()
+    robot = Told()
+    robot.state = State.ACTIVE
+    return robot
 
 
 @pytest.fixture
