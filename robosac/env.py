@@ -165,10 +165,14 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         return self.task.fallen(tick) or (stopped and self.robot.causes[0] in _BLAMED)
 
     def _wait(self) -> None:
-        """Wait for the next tick of the grid; periods already over are skipped and counted."""
+        """Wait for the next tick of the grid; periods already over are skipped and counted.
+
+        A tick that is late by a quarter of a period at most goes at once: waiting for the next
+        would leave the robot without a command for longer.
+        """
         due_ns = self._deadline_ns = self._deadline_ns + self._period_ns
         late_ns = self.robot.now() - due_ns
-        if late_ns > 0:
+        if late_ns > self._period_ns // 4:
             skipped = -(-late_ns // self._period_ns)
             self.overruns += skipped
             self._deadline_ns += skipped * self._period_ns

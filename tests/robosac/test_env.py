@@ -355,7 +355,7 @@ def test_steps_end_on_an_absolute_grid(env: RobotEnv, cart: Cart) -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes_ms", "skipped"), [(49, 0), (50, 0), (51, 1), (100, 1), (101, 2), (260, 5)]
+    ("takes_ms", "skipped"), [(49, 0), (50, 0), (62, 0), (63, 1), (100, 1), (101, 2), (260, 5)]
 )
 def test_whole_periods_are_skipped_when_a_step_is_late(
     env: RobotEnv, cart: Cart, takes_ms: int, skipped: int
@@ -371,6 +371,21 @@ def test_whole_periods_are_skipped_when_a_step_is_late(
     assert env.overruns == skipped
     first = start + (1 + skipped) * PERIOD_NS
     assert cart.deadlines == [first, first + PERIOD_NS]
+
+
+def test_a_tick_that_is_a_little_late_goes_at_once(env: RobotEnv, cart: Cart) -> None:
+    """It counts as late, and the next tick is due where it always was."""
+    env.reset()
+    start = cart.clock_ns
+    cart.takes_ns["write"] = 60 * MS
+    env.step(ZERO)
+    assert cart.clock_ns == start + 60 * MS
+    cart.takes_ns["write"] = 0
+    env.step(ZERO)
+    assert cart.clock_ns == start + 2 * PERIOD_NS
+    report = env.lateness.report()
+    assert report is not None
+    assert report["wake"]["max_us"] == 10_000
 
 
 def test_lateness_is_counted_from_when_a_tick_was_due(env: RobotEnv, cart: Cart) -> None:
