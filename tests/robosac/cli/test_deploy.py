@@ -179,6 +179,16 @@ def test_a_servo_of_another_model(tmp_path: Path, desk: Desk, policy: Path) -> N
     assert "4" in line
 
 
+def test_a_servo_of_old_firmware(desk: Desk, policy: Path) -> None:
+    """One without a watchdog would go on pushing when the computer is gone."""
+    with plugged_in(desk.folder) as made:
+        made.servos.bus.bench.servos[6].memory.set(Register.FIRMWARE, 37)
+        line = desk.complaint("--policy", str(policy))
+    assert "servo 7" in line
+    assert "firmware 37" in line
+    assert "38 or later" in line
+
+
 def test_a_dry_run_checks_everything(desk: Desk, policy: Path) -> None:
     """One line a check, and the robot has not moved."""
     with plugged_in(desk.folder):
