@@ -108,6 +108,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Numbers of the guards it was trained under, smaller is tighter; a robot may be tighter."""
     exploration_theta: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """Share of the exploring noise that is forgotten at every step; 1 is white noise."""
+    exploration_hold: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    """Most steps that noise is held for, k of them with a probability ∝ 1/k²; 1 holds none."""
     training: Training = Training()
     golden: tuple[Golden, ...] = ()
 

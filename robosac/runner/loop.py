@@ -104,7 +104,8 @@ class Loop:
         acting = self._link.acting
         noise = None
         if self._explore:
-            noise = self._noise.draw(acting.policy.contract.exploration_theta)
+            asked = acting.policy.contract
+            noise = self._noise.draw(asked.exploration_theta, asked.exploration_hold)
         output = acting.policy.act(obs, noise)
         action = np.clip((output - self._centre) / self._half_range, -1, 1)
         next_obs, reward, terminated, truncated, next_info = self._env.step(output)
