@@ -14,6 +14,7 @@ from robosac.algorithms.config import (
     AlgorithmConfig,
     CrossQConfig,
     DDPGConfig,
+    FlashConfig,
     SAC2018Config,
     SACConfig,
     TD3Config,
@@ -72,6 +73,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Deep deterministic policy gradient."""
     crossq: CrossQConfig | None = None
     """Soft actor-critic with batch renormalisation and without target networks."""
+    flash: FlashConfig | None = None
+    """Soft actor-critic with deep normalised networks and categorical critics."""
 
     def __post_init__(self) -> None:
         """Let a recipe that names no algorithm be soft actor-critic with every default."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from robosac.algorithms.adam import Adam
     from robosac.algorithms.config import AlgorithmConfig
+    from robosac.algorithms.reward_scale import RewardScale
 
 
 class Sizes(NamedTuple):
@@ -59,6 +60,10 @@ class Algorithm(abc.ABC):
 
     exploration_theta = 1.0
     """Share of the exploring noise that is forgotten at every step; 1 is white noise."""
+    exploration_hold = 1
+    """Most steps that exploring noise is held for; 1 holds none."""
+    reward_scale: RewardScale | None = None
+    """Statistics of rewards as they come in, where an algorithm scales them."""
 
     def __init__(self, config: AlgorithmConfig, *, seed: int) -> None:
         """Split one seed into that of the first weights and that of the noise."""

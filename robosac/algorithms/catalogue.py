@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from robosac.algorithms.config import (
     CrossQConfig,
     DDPGConfig,
+    FlashConfig,
     SAC2018Config,
     SACConfig,
     TD3Config,
 )
 from robosac.algorithms.crossq import CrossQ
 from robosac.algorithms.ddpg import DDPG
+from robosac.algorithms.flash import FlashSAC
 from robosac.algorithms.sac import SAC
 from robosac.algorithms.sac2018 import SAC2018
 from robosac.algorithms.td3 import TD3
@@ -29,6 +31,7 @@ _ALGORITHMS: dict[type[AlgorithmConfig], Callable[..., Algorithm]] = {
     TD3Config: TD3,
     DDPGConfig: DDPG,
     CrossQConfig: CrossQ,
+    FlashConfig: FlashSAC,
 }
 
 

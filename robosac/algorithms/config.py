@@ -220,11 +220,70 @@ class CrossQConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fi
         yield from _spread_conflicts(self)
 
 
+class FlashConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Soft actor-critic with deep normalised networks and categorical critics."""
+
+    table: ClassVar[str] = "flash"
+
+    hidden: tuple[int, ...] = (128, 128)
+    """Width of every block of the policy; all the same."""
+    critic_hidden: tuple[int, ...] = (256, 256)
+    """Width of every block of the critics; all the same."""
+    expansion: int = 4
+    """How many times wider a block is inside."""
+    critics: int = 2
+    """Number of Q functions; the target is the distribution of the least."""
+    bins: int = 101
+    """Values that a critic has probabilities of."""
+    value_bound: float = 5.0
+    """Largest of these values; rewards are scaled so that returns stay within."""
+    momentum: float = 0.99
+    """Share of the running statistics that one batch leaves."""
+    tau: float = 0.01
+    """Share of the critics' weights that flows into their targets at every update."""
+    alpha_lr: float = 3e-4
+    """Learning rate of the log temperature."""
+    initial_alpha: float = 0.01
+    """Temperature at the start."""
+    target_std: float = 0.15
+    """Target entropy is that of a normal distribution of this deviation in every action."""
+    log_std_min: float = -10.0
+    """Lower bound of the policy's log standard deviation."""
+    log_std_max: float = 2.0
+    """Upper bound of the policy's log standard deviation."""
+    policy_delay: int = 2
+    """Critic updates per update of policy and temperature."""
+    noise_hold: int = 16
+    """Most steps for which exploring noise is held; 1 holds none."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """How every learning rate falls, by the steps that its own optimiser has made."""
+
+    def conflicts(self) -> Iterator[str]:
+        """Blocks that cannot be added to each other, and bounds in the wrong order."""
+        yield from _bound_conflicts(self)
+        for name in ("hidden", "critic_hidden"):
+            widths = getattr(self, name)
+            if len(set(widths)) > 1:
+                yield f"flash.{name} is {list(widths)}; expected the same width for every block"
+        if self.bins == 1:
+            yield "flash.bins is 1; expected at least 2"
+
+
+def _bound_conflicts(
+    config: SACConfig | SAC2018Config | CrossQConfig | FlashConfig,
+) -> Iterator[str]:
+    """Bounds of the log standard deviation must be in order."""
+    if config.log_std_min >= config.log_std_max:
+        yield (
+            f"{config.table}.log_std_min is {config.log_std_min}, "
+            f"not below log_std_max {config.log_std_max}"
+        )
+
+
 def _spread_conflicts(config: SACConfig | SAC2018Config | CrossQConfig) -> Iterator[str]:
     """Bounds of the log standard deviation must lie around that of the first policy."""
     table, low, high = config.table, config.log_std_min, config.log_std_max
-    if low >= high:
-        yield f"{table}.log_std_min is {low}, not below log_std_max {high}"
+    yield from _bound_conflicts(config)
     if not low < math.log(max(config.initial_std, 1e-30)) < high:
         yield (
             f"{table}.initial_std is {config.initial_std}; its logarithm must lie between "
@@ -247,9 +306,11 @@ _LOSS = Rule("a number in [0, 1)", lambda value: 0 <= value < 1)
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("actor_lr", "critic_lr", "alpha_lr", "value_lr"), _POSITIVE),
-    **dict.fromkeys(("critics", "subset", "action_samples"), _POSITIVE),
+    **dict.fromkeys(("critics", "subset", "action_samples", "bins", "expansion"), _POSITIVE),
     **dict.fromkeys(("policy_delay", "target_every", "schedule_steps"), _POSITIVE),
     **dict.fromkeys(("initial_alpha", "reward_scale", "final_bound"), _POSITIVE),
+    **dict.fromkeys(("value_bound", "target_std"), _POSITIVE),
+    "noise_hold": Rule("a number from 1 to 1000", lambda value: 1 <= value <= 1000),  # noqa: PLR2004
     **dict.fromkeys(("gamma", "tau", "theta"), _SHARE),
     **dict.fromkeys(("dropout", "beta1", "momentum"), _LOSS),
     "final_lr": Rule("a number in [0, 1]", lambda value: 0 <= value <= 1),

@@ -62,9 +62,7 @@ class Actor(nn.Module):
 
     def split(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each (B, A), of the head's output (B, 2A)."""
-        mean, raw = output.chunk(2, dim=-1)
-        low, high = self.log_std_bounds
-        return mean, (low + high) / 2 + (high - low) / 2 * torch.tanh(raw)
+        return split(output, self.log_std_bounds)
 
     def forward(self, obs: Tensor, noise: Tensor) -> Tensor:
         """Action (B, A) in [-1, 1] for standard normal noise (B, A); zero noise gives the mode."""
@@ -79,6 +77,13 @@ class Actor(nn.Module):
         """Log density (B,) of the actions tanh(pre), pre (B, A) being given, as in sample()."""
         mean, log_std = self.distribution(obs)
         return _log_density((pre - mean) / log_std.exp(), log_std, pre)
+
+
+def split(output: Tensor, log_std_bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Mean and log standard deviation within bounds, each (B, A), of an output (B, 2A)."""
+    mean, raw = output.chunk(2, dim=-1)
+    low, high = log_std_bounds
+    return mean, (low + high) / 2 + (high - low) / 2 * torch.tanh(raw)
 
 
 def draw(mean: Tensor, log_std: Tensor, noise: Tensor) -> Sample:
