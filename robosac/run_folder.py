@@ -11,6 +11,7 @@ import msgspec
 
 from robosac.errors import ConfigError, StorageError
 from robosac.recipe import Recipe
+from robosac.replay.prior import PriorSource
 
 Pace = Literal["learner", "realtime", "free"]
 
@@ -35,6 +36,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sync: bool = False
     emulate: bool = False
     """Whether its robots are emulated devices on serial ports."""
+    prior: tuple[PriorSource, ...] = ()
+    """Earlier runs, whose rows are half of every batch."""
 
 
 class RunFolder:
@@ -53,7 +56,7 @@ class RunFolder:
         self.summary_path = path / "summary.json"
         self.report_path = path / "learner.json"
         self.contract_path = path / "contract.json"
-        """What the robots of this run are like; written by the learner when the first one calls."""
+        """What the robots of this run are like; written by the learner before their first row."""
 
     def runner(self, index: int) -> Path:
         """Folder of one runner: its spool, its policies and its report."""

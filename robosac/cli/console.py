@@ -88,10 +88,21 @@ def _made(figures: dict[str, Any], steps: int | None) -> str:
     return f"{figures['env_steps']}" + ("" if steps is None else f"/{steps}")
 
 
+def _prior(figures: dict[str, Any]) -> list[str]:
+    """What the run learns from besides, if anything."""
+    rows = figures.get("prior_rows")
+    return [prior_words(rows, figures["prior_runs"])] if rows else []
+
+
+def prior_words(rows: int, runs: int) -> str:
+    """Say in a few words how much there is of earlier runs."""
+    return f"prior {rows} rows from {runs} run{'' if runs == 1 else 's'}"
+
+
 def _line(figures: dict[str, Any], steps: int | None, elapsed_s: float) -> str:
     head = f"{elapsed_s:5.0f} s  steps {_made(figures, steps)}"
     pairs = [f"{label} {text}" for label, text in _pairs(figures)]
-    return "  ".join([head, *pairs, *_troubles(figures)])
+    return "  ".join([head, *_prior(figures), *pairs, *_troubles(figures)])
 
 
 def _table(figures: dict[str, Any], steps: int | None, elapsed_s: float) -> Any:  # noqa: ANN401 -- rich is optional
@@ -102,6 +113,8 @@ def _table(figures: dict[str, Any], steps: int | None, elapsed_s: float) -> Any:
     table.add_row("steps", f"{_made(figures, steps)}  {elapsed_s:.0f} s")
     if steps is not None:
         table.add_row("", ProgressBar(total=steps, completed=figures["env_steps"], width=40))
+    for text in _prior(figures):
+        table.add_row("", text)
     for label, text in _pairs(figures):
         table.add_row(label, text)
     for name, robot in figures.get("robots", {}).items():

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from robosac import __version__, recipe
+from robosac.cli import prior
 from robosac.cli.checks import at_least
 from robosac.cli.console import Progress, say
 from robosac.cli.supervisor import Supervisor
@@ -29,6 +30,8 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
     """How to learn: a name, or a TOML file."""
     steps: int | None = None
     """Environment steps in all, after which robots are sent home; by default until Ctrl-C."""
+    prior: tuple[Path, ...] = ()
+    """Folders of earlier runs, whose rows are half of every batch; their robot is this run's."""
     seed: int = 0
     """Seed of networks and sampling."""
     run: Path | None = None
@@ -84,6 +87,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(
                     f"run {self.run} brought its own robots; resume it with `robosac sim`"
                 )
+            prior.go_on(self.prior, config)
             config = msgspec.structs.replace(config, steps=self._steps() or config.steps)
             folder.reopen(config)
             return folder, config
@@ -92,6 +96,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
             recipe=recipe.find(self.recipe),
             steps=self._steps(),
             seed=at_least(0, "seed", self.seed),
+            prior=prior.begin(self.prior),
         )
         folder = RunFolder(self.run or new_name(f"learn-seed{self.seed}"))
         folder.create(config)

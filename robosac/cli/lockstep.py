@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robosac.cli.console import say
-from robosac.learner import checkpoint
+from robosac.learner import checkpoint, priors
 from robosac.learner.figures import figures_of
 from robosac.learner.learner import Learner
 from robosac.learner.metrics import MetricsWriter
 from robosac.policy import OnnxPolicy
+from robosac.policy import contract as contracts
 from robosac.replay import Chunk, SegmentLog
 from robosac.run_folder import write_atomically
 from robosac.runner.link import Acting, Link
@@ -109,7 +110,10 @@ class Lockstep:
         torch.set_num_threads(1)
         contract = place.contract
         self._folder = folder
+        if not folder.contract_path.exists():
+            write_atomically(folder.contract_path, contracts.encode(contract))
         self._learner = Learner(config.recipe, contract, seed=config.seed)
+        priors.take_in(config.prior, self._learner)
         self._log = SegmentLog(folder.replay, contract.row_layout)
         seed = np.random.SeedSequence([config.seed, len(self._log.marks)])
         for chunk in self._log.rows():

@@ -46,6 +46,8 @@ def summarise(folder: RunFolder, config: RunConfig, report: dict[str, Any]) -> d
     """Return summary.json without the evaluation; a figure that was not measured is null."""
     summary: dict[str, Any] = {name: report.get(name) for name in _SUMMED_UP}
     return summary | {
+        "prior_rows": report.get("prior_rows", 0),
+        "prior_runs": report.get("prior_runs", 0),
         "missed_ticks": _missed_ticks(folder),
         "training_return_mean": report.get("return_mean"),
         "training_speed_mps": report.get("speed_mps"),

@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from robosac import __version__, recipe
-from robosac.cli import join
+from robosac.cli import join, prior
 from robosac.cli.checks import at_least
 from robosac.cli.console import Progress, say
 from robosac.cli.crew import processes
 from robosac.cli.runner_config import SPOOL_MIB, RunnerConfig
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
+from robosac.learner import priors
 from robosac.learner.options import LearnerOptions
 from robosac.run_folder import Pace, RunConfig, RunFolder, new_name
 from robosac.wire.names import robot_name
@@ -42,6 +43,8 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     """How to learn: a name, or a TOML file; sac, with --emulate realtime, unless given."""
     steps: int | None = None
     """Environment steps in all, those of a resumed run included; 20000 for a new run."""
+    prior: tuple[Path, ...] = ()
+    """Folders of earlier runs of the same robot and task: their rows are half of every batch."""
     seed: int = 0
     """Seed of networks, exploration, sampling and resets."""
     run: Path | None = None
@@ -85,6 +88,7 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
         started = time.monotonic()
         folder, config = _open(self)
         with resolve.make(robot=config.robot, task=config.task, env=config.env) as place:
+            priors.check(config.prior, place.contract)
             if not self.resume:
                 folder.create(config)
             say(f"run folder {folder.path}")
@@ -111,6 +115,7 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         config = folder.read_config()
         if not config.runners:
             raise ConfigError(f"run {options.run} has no robots of its own; use `robosac learn`")
+        prior.go_on(options.prior, config)
         return folder, msgspec.structs.replace(config, steps=options.steps or config.steps)
     _check_combination(options)
     config = RunConfig(
@@ -125,6 +130,7 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         runners=at_least(1, "runners", options.runners),
         sync=options.sync,
         emulate=options.emulate,
+        prior=prior.begin(options.prior),
     )
     what = (options.env or f"{Path(options.robot).name}-{options.task}").replace("/", "-")
     return RunFolder(options.run or new_name(f"{what}-seed{options.seed}")), config
@@ -198,6 +204,7 @@ def _guest(options: Sim) -> RunnerConfig:
         (options.sync, "--sync"),
         (options.insecure, "--insecure"),
         (options.recipe is not None, "--recipe"),
+        (bool(options.prior), "--prior"),
         (options.runner_keys is not None, "--runner-keys"),
         (options.bind != "127.0.0.1:0", "--bind"),
     ):

@@ -37,9 +37,17 @@ def figures_of(learner: Learner, episodes: Sequence[Episode], *, updating_s: flo
         "policy_lag_steps_p50": lag,
         "policy_lag_steps_p99": worst_lag,
         "not_finite": learner.not_finite,
+        **_prior(learner),
         **{name: float(value) for name, value in learner.metrics.items()},
         **_reward_means(newest),
     }
+
+
+def _prior(learner: Learner) -> Figures:
+    """How much of earlier runs there is to learn from, if any."""
+    if not learner.prior_rows:
+        return {}
+    return {"prior_rows": learner.prior_rows, "prior_runs": learner.prior_runs}
 
 
 def _reward_means(episodes: Sequence[Episode]) -> dict[str, float]:

@@ -18,9 +18,12 @@ from robosac.policy.contract import with_training
 from robosac.policy.export import PolicyTemplate
 from robosac.replay import ReplayMemory
 from robosac.replay.layout import EXACT
+from robosac.replay.mixture import Mixture
 from robosac.replay.n_step import NStepMemory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -61,7 +64,10 @@ class Learner:
             exploration_theta=self.algorithm.exploration_theta,
         )
         self.rng = np.random.default_rng(sampling)
-        self.memory = _memory(recipe, self.layout)
+        self.memory = _memory(recipe, self.layout, recipe.learner.capacity)
+        self._source: ReplayMemory | Mixture = self.memory
+        self.prior_rows = self.prior_runs = 0
+        """Rows of earlier runs that every batch is half of, and how many runs they are from."""
         self.normaliser: ObservationNormaliser | None = None
         """Statistics of what robots observe, where the recipe asks for them."""
         if recipe.learner.normalise_obs:
@@ -132,29 +138,45 @@ class Learner:
         self.ingest(chunk.rows, run=chunk.key, first=chunk.first)
         self.marks[chunk.key] = chunk.end
 
+    def take_prior(self, chunks: Iterable[Chunk], *, rows: int, runs: int) -> None:
+        """Take in what earlier runs recorded, at most so many rows; once, before any others.
+
+        They count as observations, and as nothing else: they pay for no update, and there is none
+        before the run's own rows have paid for it.
+        """
+        prior = _memory(self.recipe, self.layout, rows)
+        for chunk in chunks:
+            self._keep(prior, chunk.rows, run=chunk.key, first=chunk.first)
+        if prior.total:
+            self._source = Mixture(self.memory, prior)
+            self.prior_rows, self.prior_runs = prior.total, runs
+
     def ingest(self, rows: FloatArray, *, run: object = None, first: int | None = None) -> None:
         """Take in packed transitions (n, width) and owe updates for those after learning_starts.
 
         They follow one another in a run, the first with this sequence number.
         """
-        config = self.recipe.learner
-        sound = self._sound(rows)
-        start = self.env_steps if first is None else first
-        sequence = np.flatnonzero(sound) + start
-        if not sound.all():
-            self.not_finite += int((~sound).sum())
-            rows = rows[sound]
-        before = self.env_steps
-        if isinstance(self.memory, NStepMemory):
-            self.memory.extend(rows, run=run, sequence=sequence)
-        else:
-            self.memory.extend(rows)
-        if self.normaliser is not None:
-            at = self.layout.slices
-            self.normaliser.take(rows[:, at.obs.start : at.extra.stop])
-        self._account(rows)
+        config, before = self.recipe.learner, self.env_steps
+        kept = self._keep(self.memory, rows, run=run, first=before if first is None else first)
+        self.not_finite += len(rows) - len(kept)
+        self._account(kept)
         paid = max(0, self.env_steps - max(before, config.learning_starts))
         self.owed = min(self.owed + config.utd * paid, config.catch_up)
+
+    def _keep(
+        self, memory: ReplayMemory, rows: FloatArray, *, run: object, first: int
+    ) -> FloatArray:
+        """Add rows that can be learned from to a memory, and return them."""
+        sound = self._sound(rows)
+        kept = rows if sound.all() else rows[sound]
+        if isinstance(memory, NStepMemory):
+            memory.extend(kept, run=run, sequence=np.flatnonzero(sound) + first)
+        else:
+            memory.extend(kept)
+        if self.normaliser is not None:
+            at = self.layout.slices
+            self.normaliser.take(kept[:, at.obs.start : at.extra.stop])
+        return kept
 
     def _sound(self, rows: FloatArray) -> NDArray[np.bool_]:
         """Which rows can be learned from (n,): a single one of the others may spoil everything."""
@@ -176,10 +198,10 @@ class Learner:
 
     def update(self) -> None:
         """Make one update; there must be transitions."""
-        self.memory.sample(len(self._rows), self.rng, self._rows)
-        batch = self._batch
-        if isinstance(self.memory, NStepMemory):
-            batch = batch._replace(steps=torch.from_numpy(self.memory.steps))
+        batch, source = self._batch, self._source
+        source.sample(len(self._rows), self.rng, self._rows)
+        if isinstance(source, NStepMemory | Mixture) and source.steps is not None:
+            batch = batch._replace(steps=torch.from_numpy(source.steps))
         if self.normaliser is not None:
             batch = self.normaliser.normalised(batch)
         self.metrics |= self.algorithm.update(batch)
@@ -245,12 +267,12 @@ class Learner:
         self._updates_before = self.updates
 
 
-def _memory(recipe: Recipe, layout: RowLayout) -> ReplayMemory:
+def _memory(recipe: Recipe, layout: RowLayout, capacity: int) -> ReplayMemory:
     """Build a replay memory, which knows what followed on what only if it must."""
-    learner = recipe.learner
-    if learner.n_step == 1:
-        return ReplayMemory(layout, learner.capacity)
-    return NStepMemory(layout, learner.capacity, n=learner.n_step, gamma=recipe.algorithm.gamma)
+    n = recipe.learner.n_step
+    if n == 1:
+        return ReplayMemory(layout, capacity)
+    return NStepMemory(layout, capacity, n=n, gamma=recipe.algorithm.gamma)
 
 
 def _batch_views(rows: Tensor, layout: RowLayout) -> Batch:

@@ -18,7 +18,7 @@ import torch
 
 from robosac.errors import CheckpointError, RobosacError, StorageError
 from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_USER
-from robosac.learner import checkpoint
+from robosac.learner import checkpoint, priors
 from robosac.learner.door import Door
 from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
@@ -105,6 +105,7 @@ class LearnerProcess:
             self._inbox,
             steps=self._config.steps,
             objection_to_name=self._door.objection_to_name,
+            objection_to_contract=lambda contract: priors.objection(self._config.prior, contract),
         )
         self._ready_at = 0.0
         """When robots could be welcomed, monotonic, s."""
@@ -161,7 +162,9 @@ class LearnerProcess:
 
     def _build(self, contract: Contract) -> Learner:
         torch.set_num_threads(torch_threads())
-        return Learner(self._config.recipe, contract, seed=self._config.seed)
+        learner = Learner(self._config.recipe, contract, seed=self._config.seed)
+        priors.take_in(self._config.prior, learner)
+        return learner
 
     def _resume(self, learner: Learner) -> None:
         """Restore the newest checkpoint into a learner that has its rows, and prove it."""

@@ -75,15 +75,18 @@ class Service:
         *,
         steps: int | None = None,
         objection_to_name: Callable[[str | None, str], str | None] | None = None,
+        objection_to_contract: Callable[[Contract], str | None] | None = None,
     ) -> None:
         """Serve a bound ROUTER socket; rows go to `folder` first, then to the inbox.
 
-        `objection_to_name` says why a key may not speak for a robot; None is no objection.
+        `objection_to_name` says why a key may not speak for a robot, `objection_to_contract` why a
+        contract may not become the run's; None is no objection.
         """
         self._socket, self._folder, self._inbox = socket, folder, inbox
         self.steps = steps
         """Rows after which it is enough; None is never."""
         self._objection_to_name = objection_to_name
+        self._objection_to_contract = objection_to_contract or (lambda _: None)
         self._sessions = Sessions()
         self._credit = CreditBook()
         self._log: SegmentLog | None = None
@@ -291,6 +294,9 @@ class Service:
                 return reason
             contract = read_contract(hello.contract)
             if self.contract is None:
+                reason = self._objection_to_contract(contract)
+                if reason is not None:
+                    return reason
                 self.open_log(contract)
             else:
                 contracts.check(self.contract, contract)

@@ -35,6 +35,13 @@ def reported(path: Path) -> Iterator[None]:
         raise StorageError.from_os(path, error) from error
 
 
+def numbers_in(folder: Path, name: re.Pattern[str]) -> list[int]:
+    """Return the numbers in the names of a folder's files that match, in order."""
+    with reported(folder):
+        matches = [name.fullmatch(entry.name) for entry in folder.iterdir()]
+    return sorted(int(match[1]) for match in matches if match)
+
+
 class LockedFolder:
     """A folder of segment files with one writer at a time; the lock dies with the process."""
 
@@ -52,9 +59,7 @@ class LockedFolder:
 
     def numbers(self, name: re.Pattern[str]) -> list[int]:
         """Return the numbers in the names of the files that match, in order."""
-        with reported(self.path):
-            matches = [name.fullmatch(entry.name) for entry in self.path.iterdir()]
-        return sorted(int(match[1]) for match in matches if match)
+        return numbers_in(self.path, name)
 
     def sync(self) -> None:
         """Make the names in the folder durable; raises StorageError."""

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robosac.errors import StorageError
-from robosac.replay.files import FolderWriter, LockedFolder, SegmentFile, intact_chunks
+from robosac.replay.files import (
+    FolderWriter,
+    LockedFolder,
+    SegmentFile,
+    intact_chunks,
+    numbers_in,
+)
 from robosac.replay.records import Chunk, encode
 
 if TYPE_CHECKING:
@@ -155,24 +161,11 @@ class SegmentLog(FolderWriter):
 
     def _paths(self) -> list[Path]:
         """Return the segment files in order; raises StorageError when one is missing."""
-        numbers = self._folder.numbers(_NAME)
-        for expected, number in enumerate(numbers):
-            if number != expected:
-                raise StorageError(
-                    self.directory,
-                    got=f"segment {number} after segment {expected - 1}",
-                    expected=f"segment {expected}",
-                    advice="restore the missing file from a copy, or start a new run",
-                )
-        return [self._path(number) for number in numbers]
-
-    def _path(self, number: int) -> Path:
-        """Return the path of one segment."""
-        return self.directory / f"replay-{number:06}.rows"
+        return segment_paths(self.directory)
 
     def _create(self, number: int) -> SegmentFile:
         """Begin a segment and make its name durable."""
-        segment = SegmentFile(self._path(number))
+        segment = SegmentFile(_path(self.directory, number))
         self._folder.sync()
         return segment
 
@@ -200,6 +193,25 @@ class SegmentLog(FolderWriter):
         for chunk in self.rows():
             spans.setdefault(chunk.key, []).append((chunk.first, chunk.end))
         return spans
+
+
+def segment_paths(directory: Path) -> list[Path]:
+    """Return the segment files of a log in order; raises StorageError when one is missing."""
+    numbers = numbers_in(directory, _NAME)
+    for expected, number in enumerate(numbers):
+        if number != expected:
+            raise StorageError(
+                directory,
+                got=f"segment {number} after segment {expected - 1}",
+                expected=f"segment {expected}",
+                advice="restore the missing file from a copy, or start a new run",
+            )
+    return [_path(directory, number) for number in numbers]
+
+
+def _path(directory: Path, number: int) -> Path:
+    """Return the path of one segment."""
+    return directory / f"replay-{number:06}.rows"
 
 
 def _contiguous(spans: list[tuple[int, int]]) -> bool:

@@ -12,13 +12,14 @@ import pytest
 import zmq
 
 from robosac.errors import LockedError, StorageError, WireError
+from robosac.learner import priors
 from robosac.learner import process as process_module
 from robosac.learner.options import LearnerOptions
 from robosac.learner.process import LearnerProcess
 from robosac.learner.service import Service
 from robosac.policy import OnnxPolicy
 from robosac.policy.contract import encode as encode_contract
-from robosac.replay import SegmentLog
+from robosac.replay import Chunk, SegmentLog
 from robosac.run_folder import RunConfig, RunFolder
 from robosac.wire import messages
 from robosac.wire.messages import decode_from_learner, encode
@@ -182,6 +183,72 @@ def test_robots_from_elsewhere_end_the_run_when_it_is_enough(
     assert (report["rows"], report["updates"]) == (100, 90)
     assert report["robots"]["toy-0"]["rows"] == 100
     assert report["robots"]["toy-0"]["pending"] == 0
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, toy: Contract, draw_rows: DrawRows) -> Path:
+    """Another run's folder, with 30 rows."""
+    other = RunFolder(tmp_path / "earlier")
+    with SegmentLog(other.replay, toy.row_layout) as log:
+        log.append(Chunk(robot="toy-9", run="9" * 32, first=0, rows=draw_rows(30, seed=9)))
+    other.contract_path.write_bytes(encode_contract(toy))
+    return other.path
+
+
+def test_earlier_rows_are_learned_from_and_counted_apart(
+    folder: RunFolder,
+    earlier: Path,
+    lifeline: FakeLifeline,
+    toy: Contract,
+    draw_rows: DrawRows,
+) -> None:
+    """By the run and by its continuation; rows, steps, updates and audit are of its own robots."""
+    prior = priors.find([earlier], pytest.fail)
+    folder.reopen(msgspec.structs.replace(folder.read_config(), prior=prior))
+    for run, count in enumerate((60, 40)):
+        process = LearnerProcess(options(folder))
+        endpoint = lifeline.heard("listening")[-1]["endpoint"]
+        robot = threading.Thread(target=make_rows, args=(endpoint, toy, draw_rows(count, seed=run)))
+        robot.start()
+        process.run()
+        robot.join()
+    first, second = lifeline.heard("report")
+    for report, rows in ((first, 60), (second, 100)):
+        assert (report["prior_rows"], report["prior_runs"]) == (30, 1)
+        assert (report["rows"], report["env_steps"], report["updates"]) == (rows, rows, rows - 10)
+        assert (report["lost"], report["duplicated"], report["resent"]) == (0, 0, 0)
+    assert second["resumed_from"]["env_steps"] == 60
+    assert all(one["prior_rows"] == 30 for one in lifeline.heard("status"))
+
+
+def test_robots_that_earlier_rows_do_not_fit_are_refused(
+    folder: RunFolder, earlier: Path, lifeline: FakeLifeline, toy: Contract
+) -> None:
+    """The learner waits for one that they do fit, and has begun nothing."""
+    prior = priors.find([earlier], pytest.fail)
+    folder.reopen(msgspec.structs.replace(folder.read_config(), prior=prior))
+    process = LearnerProcess(options(folder))
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = connect_robot(context, lifeline.heard("listening")[0]["endpoint"])
+    run = uuid.uuid4().hex
+    other = encode_contract(msgspec.structs.replace(toy, env="other"))
+    hello = messages.Hello(robot="other-0", run=run, runs={}, contract=other, paced=True)
+    learning = threading.Thread(target=process.run)
+    learning.start()
+    socket.send_multipart(encode(hello))
+    assert socket.poll(int(1000 * PATIENCE_S))
+    refused, _ = decode_from_learner(socket.recv_multipart())
+    lifeline.stop()
+    learning.join()
+    socket.close()
+    context.term()
+    assert isinstance(refused, messages.Refused)
+    assert refused.reason == (
+        f"prior {earlier / 'replay'} does not fit: env: got 'toy', expected 'other'; "
+        "name a run of the same robot and task"
+    )
+    assert not folder.contract_path.exists()
+    assert not folder.replay.exists()
 
 
 def test_without_any_robot_it_stops_when_asked(folder: RunFolder, lifeline: FakeLifeline) -> None:

@@ -102,6 +102,28 @@ def test_another_contract_is_refused_with_its_fields(place: Place, contract: Con
     assert place.service.ledger.rows == 0
 
 
+def test_a_contract_that_may_not_become_the_run_s_is_refused(
+    make_place: MakePlace, contract: Contract
+) -> None:
+    """Nothing is begun for it; the next robot, which fits, decides, and is asked nothing."""
+    asked: list[str] = []
+
+    def objection(contract: Contract) -> str | None:
+        asked.append(contract.env)
+        return "not this one" if contract.env == "Other-v0" else None
+
+    place = make_place(objection_to_contract=objection)
+    place.service.start()
+    other = place.robot(contract=msgspec.structs.replace(contract, env="Other-v0"))
+    other.hello()
+    assert other.hear(messages.Refused).reason == "not this one"
+    assert not place.folder.exists()
+    assert place.service.contract is None
+    place.robot("small-1").join()
+    place.robot("small-2").join()
+    assert asked == ["Other-v0", contract.env]
+
+
 def test_rows_of_another_layout_are_refused_at_the_door(place: Place, contract: Contract) -> None:
     """What only the critics see is no part of the policy, and yet every row would be malformed."""
     place.robot().join()
