@@ -72,7 +72,8 @@ def deploy(options: argparse.Namespace, ports: dict[str, str], folder: Path) -> 
         print(line, end="", flush=True)
         if line.startswith("standby"):
             process.stdin.write("go\n")
-        if line.startswith("running") and float(line.split()[1]) >= options.seconds:
+        walked = line.startswith("running") and float(line.split()[1]) >= options.seconds
+        if walked or line.startswith("stopped ("):
             process.stdin.write("quit\n")
     code = process.wait(PATIENCE_S)
     (path,) = folder.glob("2*.json")
