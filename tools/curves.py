@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -24,10 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
+import msgspec
 import torch
 
 from robosac.cli import resolve
 from robosac.errors import ConfigError, RobosacError
+from robots.errors import RobotError
+from sim.errors import SimError
+from tools.learning_curves import variants
 from tools.learning_curves.plot import plot
 from tools.learning_curves.results import Results
 from tools.learning_curves.runs import Row, Run
@@ -36,13 +41,12 @@ from tools.learning_curves.watch import Watch
 from tools.provenance import provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from robosac.cli.resolve import Workplace
 
 RESULTS = Path(__file__).parent / "results" / "curves.csv"
 LIBRARIES = ("robosac", "torch", "numpy", "gymnasium", "mujoco", "onnxruntime", "stable-baselines3")
 ENVS = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5")
+ERRORS = (RobosacError, RobotError, SimError)
 ROBOT_TASKS = tuple(f"{task}/" for task in resolve.TASKS)
 
 
@@ -61,7 +65,14 @@ def make(run: Run, options: argparse.Namespace) -> list[Row]:
     else:
         from tools.learning_curves.ours import train
     with place_of(run.env) as place, place_of(run.env) as judged:
-        watch = Watch(run, judged.env, every=options.every, episodes=options.episodes, tell=show)
+        watch = Watch(
+            run,
+            judged.env,
+            every=options.every,
+            last=options.steps,
+            episodes=options.episodes,
+            tell=show,
+        )
         train(run, place, steps=options.steps, watch=watch)
     return watch.rows
 
@@ -70,40 +81,100 @@ def show(row: Row) -> None:
     """Tell of an evaluation."""
     bias = "" if row.q is None or row.q_true is None else f", Q {row.q:.1f} true {row.q_true:.1f}"
     speed = "" if row.speed_mps is None else f", {row.speed_mps:.2f} m/s"
-    print(
+    tell(
         f"{row.run.name}: {row.step} steps, return {row.return_mean:.1f} ± {row.return_std:.1f}"
-        f"{speed}{bias}, {row.wall_s:.0f} s",
-        flush=True,
+        f"{speed}{bias}, {row.wall_s:.0f} s"
     )
 
 
-def wanted(options: argparse.Namespace) -> Iterator[Run]:
-    """Every run that was asked for; seeds vary most slowly, so that comparisons come early."""
+def tell(line: str) -> None:
+    """Say how it goes, at once, wherever the output goes."""
+    print(line, flush=True)
+
+
+def wanted(options: argparse.Namespace) -> list[Run]:
+    """Every run that was asked for; seeds vary most slowly, so that comparisons come early.
+
+    Recipes that stable-baselines3 does not have are left to robosac.  Raises ConfigError.
+    """
     recipes = ["+".join([name, *options.set]) for name in options.recipes]
+    known = {"robosac": recipes, "sb3": []}
+    if "robosac" in options.systems:
+        for name in recipes:
+            variants.find(name)
+    if "sb3" in options.systems:
+        from tools.learning_curves.theirs import ALGORITHMS
+
+        known["sb3"] = [name for name in recipes if name in ALGORITHMS]
     product = itertools.product(options.seeds, options.envs, recipes, options.systems)
-    for seed, env, recipe, system in product:
-        yield Run(system=system, recipe=recipe, env=env, seed=seed)
+    runs = [
+        Run(system=system, recipe=recipe, env=env, seed=seed)
+        for seed, env, recipe, system in product
+        if recipe in known[system]
+    ]
+    if not runs:
+        names = " or ".join(recipes)
+        raise ConfigError(f"stable-baselines3 has no recipe {names}; expected sac, td3 or ddpg")
+    return runs
 
 
 def run_all(options: argparse.Namespace) -> int:
-    """Make the runs that are missing, one after another."""
+    """Make the runs that are missing, one after another; exit code 1 when one of them failed."""
     torch.set_num_threads(options.threads)
-    results, started = Results(options.results), time.monotonic()
-    command = f"python tools/curves.py {' '.join(sys.argv[1:])}"
+    results, started, failed = Results(options.results), time.monotonic(), False
     for run in wanted(options):
         if time.monotonic() - started > 60 * options.budget:
-            print("the budget is spent")
+            tell("the budget is spent")
             break
         with results.claimed(run) as mine:
             if not mine:
-                print(f"{run.name}: another process is at it", flush=True)
-            elif not results.has(run, steps=options.steps):
-                loads = [os.getloadavg()[0]]
-                rows = make(run, options)
-                loads.append(os.getloadavg()[0])
-                note = provenance(command, LIBRARIES) | figures(options, loads)
-                results.add(run, rows, note)
-    return 0
+                tell(f"{run.name}: another process is at it")
+            elif results.has(run, steps=options.steps):
+                tell(f"{run.name}: is in the table")
+            else:
+                failed |= not keep(run, options, results)
+    return int(failed)
+
+
+def keep(run: Run, options: argparse.Namespace, results: Results) -> bool:
+    """Make a run and put it into the table; False when it failed, as when learning diverges."""
+    loads = [os.getloadavg()[0]]
+    try:
+        rows = make(run, options)
+    except ERRORS as error:
+        tell(f"{run.name}: FAILED: {error}")
+        return False
+    loads.append(os.getloadavg()[0])
+    results.add(run, rows, note(run, options, loads))
+    return True
+
+
+def note(run: Run, options: argparse.Namespace, loads: list[float]) -> dict[str, Any]:
+    """Where a run comes from."""
+    command = f"python tools/curves.py {shlex.join(options.arguments)}"
+    found = provenance(command, LIBRARIES) | {
+        "steps": options.steps,
+        "episodes": options.episodes,
+        "threads": options.threads,
+        "load": [round(load, 2) for load in loads],
+        "commit": commit(),
+        "ended": datetime.now(UTC).isoformat(timespec="minutes"),
+    }
+    if run.system == "robosac":
+        found["recipe"] = msgspec.to_builtins(variants.find(run.recipe))
+    return found
+
+
+def commit() -> str | None:
+    """Commit of the code, with -dirty when something was changed; None outside of git."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 -- the user's git
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or None
 
 
 def print_tables(options: argparse.Namespace) -> int:
@@ -132,30 +203,6 @@ def chosen(options: argparse.Namespace) -> list[Row]:
     if not rows:
         raise ConfigError(f"{options.results} has no such rows; make some with `curves.py run`")
     return rows
-
-
-def figures(options: argparse.Namespace, loads: list[float]) -> dict[str, Any]:
-    """What else stands beside a run."""
-    return {
-        "steps": options.steps,
-        "episodes": options.episodes,
-        "threads": options.threads,
-        "load": [round(load, 2) for load in loads],
-        "commit": commit(),
-        "ended": datetime.now(UTC).isoformat(timespec="minutes"),
-    }
-
-
-def commit() -> str | None:
-    """Commit of the code, with -dirty when something was changed; None outside of git."""
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 -- the user's git
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip() or None
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -188,19 +235,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         command.add_argument("--recipes", nargs="+", help="only these")
     for command in (run, table, picture):
         command.add_argument("--results", type=Path, default=RESULTS, help="the table")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.arguments = arguments
+    return options
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Do what the command line says; exit code 2 for what cannot be."""
-    options = parse(sys.argv[1:])
+    options = parse(arguments)
     try:
         code: int = options.do(options)
-    except RobosacError as error:
+    except ERRORS as error:
         print(f"curves: {error}", file=sys.stderr)
         return 2
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A chart of curves with bands around them, as a piece of SVG."""
+"""Charts of curves with bands around them, as SVG."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 
     from tools.learning_curves.reference import Point
 
-WIDTH, HEIGHT = 420, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 34, 44
+WIDTH, HEIGHT = 440, 320
+"""Size of a chart, px."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 30, 34, 44
 _TICKS = 5
+_LEGEND_ROW = 16
+_ROUNDING = 1e-9
 
 
 class Line(NamedTuple):
@@ -43,7 +46,7 @@ class Axis(NamedTuple):
 
 
 def chart(title: str, lines: Sequence[Line], *, last: int) -> str:
-    """Draw curves up to a step, with axes and a legend, WIDTH by HEIGHT px."""
+    """Draw curves up to a step, with axes, WIDTH by HEIGHT px."""
     shown = [line._replace(points=[p for p in line.points if p.step <= last]) for line in lines]
     shown = [line for line in shown if line.points]
     x = Axis(0, last, _LEFT, WIDTH - _RIGHT)
@@ -53,31 +56,38 @@ def chart(title: str, lines: Sequence[Line], *, last: int) -> str:
     parts += _grid(x, y)
     parts += [_band(line, x, y) for line in shown if line.band]
     parts += [_curve(line, x, y) for line in shown]
-    parts += _legend(shown)
     return "\n".join(parts)
 
 
-def sheet(charts: Sequence[str]) -> str:
-    """Put charts side by side into one SVG document."""
+def sheet(charts: Sequence[str], *, legend: Sequence[Line]) -> str:
+    """Put charts side by side into one SVG document, and below them what their lines are."""
     width = WIDTH * len(charts)
-    placed = (
-        f'<g transform="translate({WIDTH * number} 0)">\n{one}\n</g>'
-        for number, one in enumerate(charts)
-    )
+    height = HEIGHT + _LEGEND_ROW * (math.ceil(len(legend) / len(charts)) + 1)
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" '
-        f'viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif" font-size="11">\n'
-        f'<rect width="{width}" height="{HEIGHT}" fill="white"/>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">\n'
+        f'<rect width="{width}" height="{height}" fill="white"/>'
     )
-    return head + "\n".join(placed) + "\n</svg>\n"
+    placed = (_shifted(one, WIDTH * number, 0) for number, one in enumerate(charts))
+    entries = (
+        _shifted(
+            _entry(line),
+            WIDTH * (number % len(charts)) + _LEFT,
+            HEIGHT + _LEGEND_ROW * (number // len(charts) + 0.5),
+        )
+        for number, line in enumerate(legend)
+    )
+    return "\n".join((head, *placed, *entries, "</svg>\n"))
 
 
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers within a range, about as many as an axis has room for."""
     rough = (high - low) / _TICKS
     power = 10 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    steps = (power * factor for factor in (1, 2, 5, 10))
+    step = min(steps, key=lambda step: abs(math.log(step / rough)))
+    first, last = math.ceil(low / step - _ROUNDING), math.floor(high / step + _ROUNDING)
+    return [number * step for number in range(first, last + 1)]
 
 
 def _range(lines: Iterable[Line]) -> tuple[float, float]:
@@ -115,9 +125,9 @@ def _curve(line: Line, x: Axis, y: Axis) -> str:
         f'<circle cx="{x.place(p.step):.1f}" cy="{y.place(p.mean):.1f}" r="2"/>'
         for p in line.points
     )
-    dashes = f' stroke-dasharray="{line.dashes}"' if line.dashes else ""
     return (
-        f'<polyline points="{places}" fill="none" stroke="{line.colour}" stroke-width="2"{dashes}/>'
+        f'<polyline points="{places}" fill="none" stroke="{line.colour}" stroke-width="2"'
+        f"{_dashed(line)}/>"
         f'<g fill="{line.colour}">{dots}</g>'
     )
 
@@ -129,14 +139,17 @@ def _band(line: Line, x: Axis, y: Axis) -> str:
     return f'<polygon points="{places}" fill="{line.colour}" fill-opacity="0.15"/>'
 
 
-def _legend(lines: Sequence[Line]) -> list[str]:
-    parts = []
-    for number, line in enumerate(lines):
-        at = _TOP + 12 + 14 * number
-        dashes = f' stroke-dasharray="{line.dashes}"' if line.dashes else ""
-        parts.append(
-            f'<line x1="{_LEFT + 8}" x2="{_LEFT + 30}" y1="{at}" y2="{at}" stroke="{line.colour}" '
-            f'stroke-width="2"{dashes}/>'
-            f'<text x="{_LEFT + 36}" y="{at + 4}">{escape(line.label)}</text>'
-        )
-    return parts
+def _entry(line: Line) -> str:
+    """What a line looks like and its name, around the origin."""
+    return (
+        f'<line x2="24" stroke="{line.colour}" stroke-width="2"{_dashed(line)}/>'
+        f'<text x="30" y="4">{escape(line.label)}</text>'
+    )
+
+
+def _dashed(line: Line) -> str:
+    return f' stroke-dasharray="{line.dashes}"' if line.dashes else ""
+
+
+def _shifted(part: str, x: float, y: float) -> str:
+    return f'<g transform="translate({x:g} {y:g})">\n{part}\n</g>'

@@ -27,28 +27,35 @@ def plot(rows: list[Row], *, published: Iterable[str]) -> str:
     found = groups(rows)
     recipes = list(dict.fromkeys(group.recipe for group in found))
     charts = []
+    legend: dict[str, Line] = {}
     for env in dict.fromkeys(group.env for group in found):
         here = {group: seeds for group, seeds in found.items() if group.env == env}
         lines = [_line(group, seeds, recipes) for group, seeds in here.items()]
+        lines += _published(env, published)
         last = max(row.step for row in rows if row.env == env)
-        charts.append(drawing.chart(env, [*lines, *_published(env, published)], last=last))
-    return drawing.sheet(charts)
+        charts.append(drawing.chart(f"{env}: {_seeds(here)}", lines, last=last))
+        legend |= {line.label: line for line in lines}
+    return drawing.sheet(charts, legend=list(legend.values()))
+
+
+def _seeds(here: dict[Group, Seeds]) -> str:
+    """How many seeds there are."""
+    counts = sorted({len(seeds) for seeds in here.values()})
+    return f"return, {' or '.join(map(str, counts))} seed{'s' if counts[-1] > 1 else ''}"
 
 
 def _line(group: Group, seeds: Seeds, recipes: list[str]) -> Line:
     """One group; theirs has the colour of the recipe and dashes."""
-    points = curve(seeds)
-    count = max((point.seeds for point in points), default=0)
     colour = _COLOURS[recipes.index(group.recipe) % len(_COLOURS)]
-    label = f"{NAMES[group.system]} {group.recipe}, {count} seed{'s' if count != 1 else ''}"
-    return Line(label, points, colour, dashes=_THEIRS if group.system == "sb3" else "")
+    dashes = _THEIRS if group.system == "sb3" else ""
+    return Line(f"{NAMES[group.system]} {group.recipe}", curve(seeds), colour, dashes)
 
 
 def _published(env: str, names: Iterable[str]) -> list[Line]:
     curves = reference.curves(env)
     return [
         Line(
-            f"published {name}, v4",
+            f"published {name}, version 4 of the task",
             curves[name],
             _GREYS[number % len(_GREYS)],
             dashes=_PUBLISHED,

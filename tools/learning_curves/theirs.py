@@ -14,8 +14,6 @@ from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 
-from robosac.errors import ConfigError
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -26,7 +24,8 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-_ALGORITHMS: dict[str, type[OffPolicyAlgorithm]] = {"sac": SAC, "td3": TD3, "ddpg": DDPG}
+ALGORITHMS: dict[str, type[OffPolicyAlgorithm]] = {"sac": SAC, "td3": TD3, "ddpg": DDPG}
+"""By the name of our recipe."""
 LEARNING_STARTS = 10_000
 NOISE_STD = 0.1
 
@@ -51,16 +50,18 @@ class _Looking(BaseCallback):
         return action
 
 
+def settings(recipe: str, *, actions: int) -> dict[str, Any]:
+    """What is not left at its default."""
+    found: dict[str, Any] = {"learning_starts": LEARNING_STARTS}
+    if recipe != "sac":
+        found["action_noise"] = NormalActionNoise(np.zeros(actions), np.full(actions, NOISE_STD))
+    return found
+
+
 def train(run: Run, place: Workplace, *, steps: int, watch: Watch) -> None:
-    """Learn from nothing for so many steps; raises ConfigError where it has no such algorithm."""
-    if run.recipe not in _ALGORITHMS:
-        known = " or ".join(_ALGORITHMS)
-        raise ConfigError(f"stable-baselines3 has no recipe {run.recipe!r}; expected {known}")
-    settings: dict[str, Any] = {"learning_starts": LEARNING_STARTS}
-    if run.recipe != "sac":
-        size = place.contract.action_size
-        settings["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, NOISE_STD))
-    kind: Any = _ALGORITHMS[run.recipe]
-    model = kind("MlpPolicy", place.env, seed=run.seed, device="cpu", **settings)
+    """Learn from nothing for so many steps."""
+    kind: Any = ALGORITHMS[run.recipe]
+    others = settings(run.recipe, actions=place.contract.action_size)
+    model = kind("MlpPolicy", place.env, seed=run.seed, device="cpu", **others)
     watch.start()
     model.learn(steps, callback=_Looking(watch))

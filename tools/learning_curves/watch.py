@@ -35,14 +35,16 @@ class Watch:
         env: gymnasium.Env[Any, Any],
         *,
         every: int,
+        last: int,
         episodes: int,
         tell: Callable[[Row], None],
     ) -> None:
-        """Evaluate every so many steps, so many episodes; `tell` hears of every row."""
+        """Evaluate every so many steps and after the last; `tell` hears of every row."""
         self.env = env
         self.stopwatch = Stopwatch()
         self.rows: list[Row] = []
-        self._run, self._every, self._episodes, self._tell = run, every, episodes, tell
+        self._run, self._every, self._last = run, every, last
+        self._episodes, self._tell = episodes, tell
 
     def start(self) -> None:
         """Training begins."""
@@ -50,7 +52,7 @@ class Watch:
 
     def due(self, step: int) -> bool:
         """Whether there is to be an evaluation after this step."""
-        return step % self._every == 0
+        return step % self._every == 0 or step == self._last
 
     def look(
         self,
