@@ -15,7 +15,7 @@ from robosac.cli.console import say
 from robosac.learner import checkpoint, priors
 from robosac.learner.figures import figures_of
 from robosac.learner.learner import Learner
-from robosac.learner.metrics import MetricsWriter
+from robosac.learner.metrics import MetricsWriter, plain
 from robosac.policy import OnnxPolicy
 from robosac.policy import contract as contracts
 from robosac.replay import Chunk, SegmentLog
@@ -155,7 +155,7 @@ class Lockstep:
         file = self._learner.policy_file(self._learner.snapshot(last=True))
         write_atomically(self._folder.final_policy, file)
         audit = self._log.audit(self._log.marks)
-        return self._figures() | {
+        return plain(self._figures()) | {
             "lost": audit.lost,
             "duplicated": audit.duplicated,
             "policy_versions": self._learner.policies,

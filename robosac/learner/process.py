@@ -23,7 +23,7 @@ from robosac.learner.door import Door
 from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
-from robosac.learner.metrics import MetricsWriter
+from robosac.learner.metrics import MetricsWriter, plain
 from robosac.learner.service import SILENCE_S, PublishedPolicy, Service
 from robosac.lifeline import Lifeline, tell
 from robosac.policy import contract as contracts
@@ -244,7 +244,7 @@ class LearnerProcess:
         metrics.close()
         audit = self._service.audit()
         self._service.close()
-        report = self._figures(learner) | {
+        report = plain(self._figures(learner)) | {
             "lost": audit.lost,
             "duplicated": audit.duplicated,
             "rows": self._service.ledger.rows,

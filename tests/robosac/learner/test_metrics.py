@@ -41,7 +41,10 @@ def write_until_refused(writer: MetricsWriter, figures: Figures) -> Exception:
 
 
 def test_one_line_of_json_per_write(tmp_path: Path) -> None:
-    """In order, with the step; None stays null, numbers that JSON lacks become strings."""
+    """In order, with the step; None stays null, numbers that JSON lacks become strings (trap 31).
+
+    Put back by encoding figures as they are: a loss that is no number is then one not measured.
+    """
     writer = MetricsWriter(tmp_path)
     writer.write(10, {"return_mean": 1.5, "speed_mps": None, "episodes": 3})
     writer.write(20, {"return_mean": float("nan"), "loss": float("inf"), "low": float("-inf")})

@@ -271,6 +271,23 @@ def test_a_known_run_without_robots_stops_when_asked(
     assert known.final_policy.exists()
 
 
+def test_a_report_tells_what_is_no_number(
+    known: RunFolder, lifeline: FakeLifeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Null would say that it was not measured (trap 31).
+
+    Put back by writing figures as they are.
+    """
+    figures = {"updates": 0, "critic_loss": float("nan"), "speed_mps": None}
+    monkeypatch.setattr(process_module, "figures_of", lambda *_, **__: figures)
+    process = LearnerProcess(options(known))
+    threading.Timer(0.3, lifeline.stop).start()
+    process.run()
+    written = msgspec.json.decode(known.report_path.read_bytes())
+    for report in (lifeline.heard("report")[0], written):
+        assert (report["critic_loss"], report["speed_mps"]) == ("nan", None)
+
+
 def test_a_parent_that_is_gone_before_the_start_is_the_end(
     known: RunFolder, lifeline: FakeLifeline, toy: Contract
 ) -> None:
