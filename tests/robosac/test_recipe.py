@@ -49,6 +49,16 @@ def test_the_defaults_are_usable() -> None:
     assert recipe.problems(Recipe(name="none")) == []
 
 
+def test_returns_of_several_steps_are_asked_for() -> None:
+    """They are off-policy and leave out the entropy in between (trap 14).
+
+    Put back by another default; a recipe must say so itself.
+    """
+    assert LearnerConfig().n_step == 1
+    several = [name for name in recipe.names() if recipe.find(name).learner.n_step > 1]
+    assert several == [], "a recipe that sums more is named here, with its source"
+
+
 def test_a_file_is_a_recipe(path: Path) -> None:
     """What is not said is the default; a resolved recipe survives JSON."""
     path.write_text('name = "mine"\n[learner]\nutd = 2\n[sac]\nhidden = [8]\n')

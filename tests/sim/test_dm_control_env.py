@@ -119,7 +119,7 @@ def test_an_episode_that_ends_by_itself_is_terminated(monkeypatch: pytest.Monkey
 def test_stepping_after_the_end_is_an_error(
     env: DmControlEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trap 30: the suite would silently start a new episode."""
+    """The suite would silently start a new episode (trap 30); put back by stepping all the same."""
     from dm_control.suite.walker import PlanarWalker
 
     action = np.zeros(6, np.float32)
@@ -167,7 +167,7 @@ def test_action_bounds_come_from_the_task(env: DmControlEnv) -> None:
 
 
 def test_unbounded_actions_are_refused() -> None:
-    """Trap 9: the suite writes 1e10 where there is no limit."""
+    """The suite writes 1e10 where there is no limit (trap 9); put back by believing it."""
     with pytest.raises(UnsupportedEnvError, match=r"dm_control/lqr-lqr_2_1 has unbounded actions"):
         DmControlEnv("lqr", "lqr_2_1")
 

@@ -113,7 +113,10 @@ def test_discrete_actions_are_refused() -> None:
 def test_actions_sac_cannot_take_are_refused(
     register: Callable[..., str], action: spaces.Space[Any], message: str
 ) -> None:
-    """And the environment is closed again."""
+    """And the environment is closed again; unbounded ones among them (trap 9).
+
+    Put back by taking infinite bounds for ±1, or as they are: every action would be no number.
+    """
     made: list[Fixed] = []
 
     def build(render_mode: None = None) -> Fixed:
@@ -127,7 +130,7 @@ def test_actions_sac_cannot_take_are_refused(
 
 @pytest.mark.parametrize("bound", [10.0, 10.5, 100.0])
 def test_wide_bounds_are_warned_of(bound: float, caplog: pytest.LogCaptureFixture) -> None:
-    """Trap: a policy over ±100 explores nothing that matters; ±10 is still fine."""
+    """A policy over ±100 explores nothing that matters (trap 9); ±10 is still fine."""
     with caplog.at_level(logging.WARNING, "sim.gymnasium_env"):
         FlatEnv(Fixed(action=spaces.Box(-bound, bound, (2,), np.float32)), "Wide-v0")
     warned = [record.getMessage() for record in caplog.records]
@@ -172,7 +175,7 @@ def test_every_refusal_is_one_kind_of_error() -> None:
 
 
 def test_nested_observations_become_one_float32_vector() -> None:
-    """Dict keys in their sorted order, arrays row by row."""
+    """Dict keys in their sorted order, arrays row by row, float64 or not (trap 23)."""
     part: spaces.Space[Any] = spaces.Tuple(
         [spaces.Box(0, 9, (1,), np.int64), spaces.Box(-2, 2, (2, 2), np.float64)]
     )

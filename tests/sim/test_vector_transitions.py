@@ -67,7 +67,10 @@ def history(mode: AutoresetMode, steps: int) -> list[list[tuple[object, ...]]]:
 
 
 def test_all_three_autoreset_modes_give_the_same_transitions() -> None:
-    """Traps 2 and 3: no reset row, no lost last observation, whatever the mode."""
+    """No reset row (trap 2) and no lost last observation (trap 3), whatever the mode.
+
+    Put back by keeping all rows of NEXT_STEP, or by taking what SAME_STEP shows for the last.
+    """
     kept = 20
     by_mode = {mode: history(mode, 2 * kept + 2) for mode in AutoresetMode}
     for rows in by_mode.values():
@@ -78,7 +81,10 @@ def test_all_three_autoreset_modes_give_the_same_transitions() -> None:
 
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_transitions_by_hand(mode: AutoresetMode) -> None:
-    """Trap 15: the next observation at a truncation is the episode's own last, not a reset one."""
+    """The next observation at a truncation is the episode's own last, not a reset one (trap 15).
+
+    Put back by taking what is observed next.
+    """
     rows = history(mode, 9)[0]
     # obs, action, reward, next_obs, terminated, truncated; actions are episode + step / 10
     expected = [
@@ -100,7 +106,10 @@ def test_transitions_by_hand(mode: AutoresetMode) -> None:
 
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_rows_are_float32_and_aligned(mode: AutoresetMode) -> None:
-    """Observations come as float64 and leave as float32; every column has the same rows."""
+    """Observations come as float64 and leave as float32; all columns have the same rows (trap 23).
+
+    Put back by keeping the type that comes.
+    """
     transitions = VectorTransitions(counters(mode))
     transitions.reset()
     for _ in range(4):
@@ -140,7 +149,7 @@ class Misbehaving(SyncVectorEnv):
 
 
 def test_a_missing_final_obs_is_refused() -> None:
-    """Trap 3: never fall back to the old key or to the reset observation."""
+    """Never fall back to the old key or to the reset observation (trap 3), as others do."""
     envs = Misbehaving([lambda: Counter(2)], autoreset_mode=AutoresetMode.SAME_STEP)
     transitions = VectorTransitions(envs)
     transitions.reset()
@@ -151,7 +160,7 @@ def test_a_missing_final_obs_is_refused() -> None:
 
 @pytest.mark.parametrize("stated", [None, "Sometimes", 3])
 def test_unknown_autoreset_modes_are_refused(stated: object) -> None:
-    """A vector environment that does not say when it resets cannot be trusted."""
+    """One that does not say when it resets cannot be trusted (trap 2); put back by a default."""
     envs = counters(AutoresetMode.NEXT_STEP)
     envs.metadata = {} if stated is None else {"autoreset_mode": stated}
     with pytest.raises(UnsupportedEnvError, match=f"autoreset_mode {stated!r} .* NEXT_STEP"):

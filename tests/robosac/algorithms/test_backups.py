@@ -24,12 +24,17 @@ NEXT_Q = torch.tensor([[3.0, 5.0], [4.0, 1.0]])
     ],
 )
 def test_backups_by_hand(name: str, expected: list[object]) -> None:
-    """Two targets, two rows; `subset` gets only the targets that were drawn."""
+    """Two targets (3, 5) and (4, 1) of two rows: the equation that each backup cites.
+
+    single: Mnih et al. 2015, equation 1, a critic's own.  double: van Hasselt 2010, algorithm 1,
+    that of the other.  clipped: arXiv 1802.09477, equation 10, the least.  subset: arXiv
+    2101.05982, equation 1, the least of those that were drawn.  mean: (3 + 4)/2 and (5 + 1)/2.
+    """
     assert torch.equal(BACKUPS[name](NEXT_Q), torch.tensor(expected, dtype=torch.float32))
 
 
 def test_what_the_policy_climbs_by_hand() -> None:
-    """The least, the mean, or the first critic of every row."""
+    """The least (arXiv 1812.05905, equation 9), the mean, or the first (1801.01290, eq. 12)."""
     found = {name: value(NEXT_Q).tolist() for name, value in ACTOR_VALUES.items()}
     assert found == {"min": [3, 1], "mean": [3.5, 3], "first": [3, 5]}
 

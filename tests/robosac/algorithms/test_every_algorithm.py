@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 import torch
+from torch import Tensor
 
+from robosac.algorithms import losses
 from robosac.algorithms.algorithm import Algorithm, Batch, Sizes
 from robosac.algorithms.catalogue import build
 from robosac.algorithms.config import (
@@ -17,7 +19,7 @@ from robosac.algorithms.config import (
     SACConfig,
     TD3Config,
 )
-from tests.robosac.algorithms.conftest import ROWS, SIZES, batch, changed, copied, equal
+from tests.robosac.algorithms.conftest import ROWS, SIZES, Noted, batch, changed, copied, equal
 
 SMALL = (16, 16)
 CONFIGS = {
@@ -56,9 +58,10 @@ def test_every_recipe_table_is_tried() -> None:
 
 
 def test_two_updates_change_everything(config: AlgorithmConfig) -> None:
-    """No network, optimiser, generator or learned number is forgotten in state().
+    """No network, optimiser, generator or learned number is forgotten in state() (trap 16).
 
-    Put back by taking a network out of `modules`: continuing to the bit fails as well.
+    Put back by a target whose buffers neither follow nor see a batch, such as running statistics,
+    or by taking a network out of `modules`: continuing to the bit fails as well.
     """
     algorithm = make(config)
     before = copied(algorithm)
@@ -73,6 +76,40 @@ def test_two_updates_change_everything(config: AlgorithmConfig) -> None:
     assert algorithm.updates == 2
     assert {"critic_loss", "actor_loss", "q"} <= metrics.keys()
     assert all(value.dim() == 0 and not value.requires_grad for value in metrics.values())
+
+
+TARGETS = {
+    "targets": "critics",
+    "target": "value",
+    "target_actor": "actor",
+    "target_critic": "critic",
+}
+"""Networks that follow others, by name."""
+
+
+def test_targets_follow_what_has_just_moved(config: AlgorithmConfig) -> None:
+    """Target ← (1-τ)·target + τ·source, every source after its own step (trap 16).
+
+    Put back by letting targets follow before the step, or another network.
+    """
+    algorithm = make(config)
+    algorithm.update(batch(0))
+    before = copied(algorithm)
+    algorithm.update(batch(1))
+    assert TARGETS.keys() >= {name for name in algorithm.modules if "target" in name}
+    for name, source in TARGETS.items():
+        if name not in algorithm.modules:
+            continue
+        tau: float = config.tau  # type: ignore[attr-defined]  # who has targets has it
+        pairs = zip(
+            algorithm.modules[name].named_parameters(),
+            algorithm.modules[source].parameters(),
+            strict=True,
+        )
+        for (key, target), followed in pairs:
+            expected = (1 - tau) * before[f"{name}.{key}"] + tau * followed
+            assert torch.allclose(target, expected, atol=1e-7)
+            assert not torch.equal(before[f"{source}.{key}"], followed)
 
 
 def test_state_continues_to_the_bit(config: AlgorithmConfig) -> None:
@@ -179,6 +216,65 @@ def test_columns_of_the_wrong_rank_are_refused(
         make(config).update(wrong)
 
 
+def test_the_target_of_an_end_is_its_reward(
+    config: AlgorithmConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, whatever the temperature and however many steps led there (trap 11).
+
+    Put back by masking the value and not the entropy: the temperature of a million shows.
+    """
+    if isinstance(config, FlashConfig):
+        pytest.skip("its targets are distributions; test_flash.py looks at them")
+    if isinstance(config, SACConfig | CrossQConfig):
+        config = msgspec.structs.replace(config, initial_alpha=1e6)
+    scale = config.reward_scale if isinstance(config, SAC2018Config) else 1.0
+    rows = batch()._replace(terminated=torch.ones(ROWS), steps=torch.full((ROWS,), 3.0))
+    noted = [Noted(monkeypatch, name) for name in ("critic_loss", "squared_error")]
+    make(config).update(rows)
+    (target, *_) = [call["target"] for one in noted for call in one.calls]
+    assert torch.equal(target, (scale * rows.reward).expand_as(target))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_targets_are_exact_under_half_precision(
+    config: AlgorithmConfig, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Targets r + γᵏ·V' to 1e-6 in float32, while networks compute in bfloat16 (trap 19).
+
+    Put back by weighing with γ in bfloat16, 0.9883 instead of 0.99, or by a loss in bfloat16.
+    """
+    seen: list[tuple[dict[str, Tensor], Tensor]] = []
+    bellman_target = losses.bellman_target
+
+    def noted(**given: Tensor) -> Tensor:
+        seen.append((given, bellman_target(**given)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(losses, "bellman_target", noted)
+    several = None if steps == 1 else torch.full((ROWS,), float(steps))
+    rows = batch()._replace(terminated=torch.zeros(ROWS), steps=several)
+    algorithm = make(config)
+    with torch.autocast("cpu", torch.bfloat16):
+        metrics = algorithm.update(rows)
+    given, target = seen[0]
+    exact = given["reward"].double() + config.gamma**steps * given["next_value"].double()
+    assert (target - exact).abs().max() < 1e-6 * max(1.0, float(exact.abs().max()))
+    assert target.dtype == metrics["critic_loss"].dtype == torch.float32
+
+
+def test_everything_learned_is_float32(config: AlgorithmConfig) -> None:
+    """Rows, weights, moments, statistics and metrics (trap 23).
+
+    Put back by a float64 constant: a temperature or a discount from numpy, say.
+    """
+    algorithm = make(config)
+    metrics = algorithm.update(batch())
+    counts = {name for name in algorithm.state() if name.endswith("batches")} | {"generator"}
+    others = algorithm.state().keys() - counts
+    assert {algorithm.state()[name].dtype for name in others} == {torch.float32}
+    assert {value.dtype for value in metrics.values()} == {torch.float32}
+
+
 def one_state(terminated: float) -> Batch:
     """Reward 1 for ever from a single state; a share of the steps ends the task."""
     rows = 64
@@ -198,7 +294,7 @@ def one_state(terminated: float) -> Batch:
 def test_values_of_a_world_of_one_state(config: AlgorithmConfig, terminated: float) -> None:
     """Q = 1/(1 - γ·(1 - share that ends)), γ = 0.5; with a temperature of next to nothing.
 
-    Put back trap 1 by masking with truncated rows, or any backup that drops the mask.
+    Put back by masking with truncated rows, or by any backup that drops the mask (trap 1).
     """
     changes: dict[str, object] = {"gamma": 0.5, "critic_lr": 1e-2, "tau": 0.2}
     if isinstance(config, SACConfig):

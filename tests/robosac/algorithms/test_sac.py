@@ -50,7 +50,10 @@ def test_policy_and_temperature_leave_the_critics_alone() -> None:
 
 
 def test_temperature_leaves_the_policy_alone() -> None:
-    """The first step of the policy is the same whatever the temperature's learning rate is."""
+    """The first step of the policy is the same whatever the temperature's rate is (trap 6).
+
+    Put back by moving the temperature before the policy.
+    """
     one, other = with_rates(), with_rates(alpha=1.0)
     assert equal(part(one.state(), "actor"), part(other.state(), "actor"))
     assert not torch.equal(one.log_alpha, other.log_alpha)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from robosac.algorithms import losses
 from robosac.algorithms.config import AlgorithmConfig, DDPGConfig, SACConfig, TD3Config
+from robosac.algorithms.networks import Actor, Sample
 from robosac.errors import CheckpointError
 from robosac.learner import checkpoint
 from robosac.learner.learner import Learner
@@ -86,7 +87,7 @@ def test_statistics_move_with_rows_and_never_with_updates(
 ) -> None:
     """Ten updates leave them as they are; rows that are not finite leave no trace (trap 18).
 
-    Put back by taking sampled batches in.
+    Put back by taking sampled batches in, or rows before the unsound ones are left out.
     """
     learner = learner_of(toy, normalise_obs=True)
     assert learner.normaliser is not None
@@ -135,14 +136,27 @@ def test_statistics_are_inside_the_policy_file(toy: Contract, draw_rows: DrawRow
 
 
 @pytest.mark.usefixtures("_no_export")
+@pytest.mark.parametrize(
+    ("entropy", "expected"),
+    [
+        (False, {0: 4.0, 1: 7.0, 2: 10.0, 3: 12.0}),  # ..., 2+2+2+⅛·8, 4+4+¼·8, 8+½·8
+        (True, {0: 3.75, 1: 6.75, 2: 9.5, 3: 11.0}),  # Q' - α·log π = 8 - 0.5·4 = 6
+    ],
+)
 def test_three_steps_by_hand(
-    toy: Contract, draw_rows: DrawRows, monkeypatch: pytest.MonkeyPatch
+    toy: Contract,
+    draw_rows: DrawRows,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    entropy: bool,
+    expected: dict[int, float],
 ) -> None:
-    """Rewards 1, 2, 4 and γ = 0.5: 1 + 1 + 1 + 0.125·Q' with Q' = 8 is 4 (traps 13, 14).
+    """Rewards 1, 2, 4, 8 and γ = 0.5: 1 + 1 + 1 + ⅛·Q' with Q' = 8 is 4 (trap 13 and trap 14).
 
-    The entropy counts at the last state alone.  Put back by bootstrapping with γ: 3 + 4 = 7.
+    The entropy counts at the last state alone, as documented.  Put back by bootstrapping with γ,
+    3 + ½·8 = 7, or by adding the entropy of the states in between, 3 - (½ + ¼)·2 + ⅛·6 = 2.25.
     """
-    config = SACConfig(hidden=(16,), gamma=0.5, entropy_backup=False)
+    config = SACConfig(hidden=(16,), gamma=0.5, entropy_backup=entropy, initial_alpha=0.5)
     learner = learner_of(toy, config, n_step=3, batch_size=200)
     targets: dict[int, float] = {}
 
@@ -153,11 +167,18 @@ def test_three_steps_by_hand(
 
     monkeypatch.setattr(losses, "critic_loss", noted)
     monkeypatch.setattr(learner.algorithm, "targets", lambda obs, *_, **__: 8 + 0 * obs[:, :2].T)
+    sample = Actor.sample
+
+    def known(*given: Any) -> Sample:  # noqa: ANN401 -- what sample() takes
+        drawn = sample(*given)
+        return drawn._replace(log_prob=4 + 0 * drawn.log_prob)
+
+    monkeypatch.setattr(Actor, "sample", known)
     rows = draw_rows(4, obs=np.arange(4.0), reward=np.array([1.0, 2.0, 4.0, 8.0]))
     learner.take(Chunk(robot="a", run="a" * 32, first=0, rows=rows[:1]))
     learner.take(Chunk(robot="a", run="a" * 32, first=1, rows=rows[1:]))
     learner.update()
-    assert targets == {0: 4.0, 1: 7.0, 2: 10.0, 3: 12.0}  # 2+2+2+1, 4+4+¼·8, 8+½·8
+    assert targets == expected
 
 
 @pytest.mark.usefixtures("_no_export")
@@ -233,24 +254,36 @@ def test_the_contract_says_how_a_policy_explores(toy: Contract) -> None:
     assert toy.exploration_theta == 1.0
 
 
-@pytest.mark.usefixtures("_no_export")
-def test_a_chain_cut_by_time_keeps_its_values(draw_rows: DrawRows, toy: Contract) -> None:
-    """0 → 1 → 2 → end with reward 1, γ = 0.8, always cut after 1: Q = γ², γ, 1 (trap 1).
-
-    Put back by bootstrapping with terminated or truncated: then Q(1) = 0 and Q(0) = 0.
-    """
-    states = np.arange(3000) % 3
-    here, following = np.eye(3)[states], np.eye(3)[(states + 1) % 3]
-    rows = draw_rows(
-        3000,
-        obs=here,
-        next_obs=following,
+def chain(draw_rows: DrawRows, count: int) -> np.ndarray:
+    """Rows of 0 → 1 → 2 → end, reward 1 at the end; cut after 1, and begun anew anywhere."""
+    rng = np.random.default_rng(0)
+    states: list[int] = []
+    while len(states) < count:
+        start = int(rng.integers(3))
+        states += range(start, max(2, start + 1))
+    at = np.array(states[:count])
+    return draw_rows(
+        count,
+        obs=np.eye(3)[at],
+        next_obs=np.eye(3)[(at + 1) % 3],
         extra=0.0,
         next_extra=0.0,
-        reward=(states == 2).astype(float),
-        terminated=(states == 2).astype(float),
-        truncated=(states == 1).astype(float),
+        reward=(at == 2).astype(float),
+        terminated=(at == 2).astype(float),
+        truncated=(at == 1).astype(float),
     )
+
+
+@pytest.mark.usefixtures("_no_export")
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_chain_cut_by_time_keeps_its_values(
+    n_step: int, draw_rows: DrawRows, toy: Contract
+) -> None:
+    """With γ = 0.8 its values are γ², γ, 1 for any n, also in a ring that has wrapped (trap 1).
+
+    Put back by bootstrapping with terminated or truncated: then Q(1) = Q(0) = 0.  With n = 3, by
+    going on into the next episode, Q(0) = 0.52, or by weighing with γ, Q(0) = 0.8 (trap 13).
+    """
     config = SACConfig(
         hidden=(32,),
         layer_norm=False,
@@ -260,8 +293,9 @@ def test_a_chain_cut_by_time_keeps_its_values(draw_rows: DrawRows, toy: Contract
         temperature="fixed",
         initial_alpha=1e-6,
     )
-    learner = learner_of(toy, config)
-    learner.ingest(rows)
+    learner = learner_of(toy, config, n_step=n_step, capacity=1000)
+    for part in np.array_split(chain(draw_rows, 3000), 7):
+        learner.ingest(part, run="a", first=learner.env_steps)
     for _ in range(400):
         learner.update()
     obs = torch.cat((torch.eye(3), torch.zeros(3, 2)), 1)

@@ -13,6 +13,7 @@ from robosac import __version__
 from robosac.errors import PolicyError
 from robosac.learner.checkpoint import digest
 from robosac.policy import OnnxPolicy
+from robosac.replay import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +122,10 @@ def values_of(make_learner: MakeLearner, rows: np.ndarray) -> np.ndarray:
 
 
 def test_a_time_limit_is_no_end(make_learner: MakeLearner, draw_rows: DrawRows) -> None:
-    """Reward 1 for ever, cut every 5 steps: Q = 1/(1-γ) = 10, not 1 + γ + ... + γ⁴ = 4.1."""
+    """Reward 1 for ever, cut every 5 steps: Q = 1/(1-γ) = 10, not 1 + γ + ... + γ⁴ = 4.1 (trap 1).
+
+    Put back by reading the batch's `terminated` from the column `truncated`, or from either.
+    """
     values = values_of(make_learner, draw_rows(5000, truncated=FIFTH, **ONE_STATE))
     assert values == pytest.approx(10.0, rel=0.03)
 
@@ -135,7 +139,10 @@ def test_an_end_is_no_time_limit(make_learner: MakeLearner, draw_rows: DrawRows)
 def test_action_bounds_of_the_environment_do_not_matter(
     make_learner: MakeLearner, draw_rows: DrawRows, toy: Contract
 ) -> None:
-    """Bounds a hundred times as wide: the same bits are learned, and only outputs are scaled."""
+    """Bounds a hundred times as wide: the same bits are learned, outputs are scaled (trap 8).
+
+    Put back by scaling actions, or the target entropy, by the contract's bounds before learning.
+    """
     wide = msgspec.structs.replace(toy, action_lower=(-100.0, -100.0), action_upper=(100.0, 100.0))
     learners = [make_learner(), make_learner(contract=wide)]
     for learner in learners:
@@ -164,14 +171,20 @@ def learned(learner: Learner, rows: np.ndarray) -> str:
 
 
 def test_same_seed_same_bits(make_learner: MakeLearner, draw_rows: DrawRows) -> None:
-    """Two learners of one seed are one learner; another seed is another."""
+    """Two learners of one seed are one learner; another seed is another (trap 21).
+
+    Put back by a sampling generator without a seed.
+    """
     rows = draw_rows(300)
     assert learned(make_learner(), rows) == learned(make_learner(), rows)
     assert learned(make_learner(), rows) != learned(make_learner(seed=1), rows)
 
 
 def test_sampling_has_a_seed_of_its_own(make_learner: MakeLearner, draw_rows: DrawRows) -> None:
-    """Another stream of samples changes nothing at the start, and what is learned afterwards."""
+    """Another stream of samples changes what is learned, and neither weights nor noise (trap 21).
+
+    Put back by drawing samples from the algorithm's generator.
+    """
     one, other = make_learner(), make_learner()
     other.rng = np.random.default_rng(99)
     assert bits(one) == bits(other)
@@ -184,12 +197,17 @@ def test_sampling_has_a_seed_of_its_own(make_learner: MakeLearner, draw_rows: Dr
 
 
 def test_updates_per_step_count_every_row(make_learner: MakeLearner, draw_rows: DrawRows) -> None:
-    """Four chunks of 100 rows at two updates a row are 800 updates."""
+    """100 rows of each of four robots at two updates a row are 800 updates (trap 20).
+
+    Put back by owing updates per chunk, or per step of all robots together.
+    """
     learner = make_learner(learner={"utd": 2.0} | FORGETFUL)
     counting(learner)
     made = 0
-    for seed in range(4):
-        learner.ingest(draw_rows(100, seed=seed))
+    for first in range(0, 100, 25):
+        for robot in "abcd":
+            rows = draw_rows(25, seed=first)
+            learner.take(Chunk(robot=robot, run=robot * 32, first=first, rows=rows))
         made += spend(learner)
     assert made == learner.updates == learner.updates_here == 800
     assert learner.owed == 0
@@ -199,7 +217,10 @@ def test_updates_per_step_count_every_row(make_learner: MakeLearner, draw_rows: 
 def test_rows_before_learning_starts_pay_nothing(
     make_learner: MakeLearner, draw_rows: DrawRows, chunk: int
 ) -> None:
-    """Wherever in a chunk the start lies, 400 rows pay for 250."""
+    """Wherever in a chunk the start lies, 400 rows pay for 250 (trap 25).
+
+    Put back by owing for all rows of the chunk in which learning starts.
+    """
     learner = make_learner(learner=FORGETFUL | {"learning_starts": 150})
     rows = draw_rows(400)
     for start in range(0, 400, chunk):
@@ -208,7 +229,10 @@ def test_rows_before_learning_starts_pay_nothing(
 
 
 def test_a_flood_is_no_debt_for_ever(make_learner: MakeLearner, draw_rows: DrawRows) -> None:
-    """5,000 rows at once: as many updates as may be caught up, and then one a row again."""
+    """5,000 rows at once: as many updates as may be caught up, then one a row again (trap 25).
+
+    Put back by dropping the bound of what is owed.
+    """
     learner = make_learner(learner={"catch_up": 300})
     counting(learner)
     learner.ingest(draw_rows(5000))

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import robots
+from robosac.algorithms.algorithm import Sizes
+from robosac.algorithms.config import SACConfig
+from robosac.algorithms.sac import SAC
 from robosac.env import RobotEnv
 from robosac.errors import PolicyError
 from robosac.policy.contract import check, decode, encode
@@ -129,6 +132,20 @@ def test_readings_of_another_size_are_refused(
     for golden in (bad, none):
         with pytest.raises(PolicyError, match=r"golden vector 0 has sensors .*export the policy"):
             check_golden_sensors(walker, replace(contract, golden=(golden,)))
+
+
+def test_a_matrix_of_actions_counts_its_elements() -> None:
+    """Two legs of three joints are six actions, and the target entropy is -6 (trap 7).
+
+    Put back by counting the rows of the box.
+    """
+    with gymnasium.make("Pendulum-v1") as env:
+        env.action_space = gymnasium.spaces.Box(-1, 1, (2, 3), np.float32)
+        layout = describe_env(env, "Legs-v0").row_layout
+    assert layout.action == 6
+    config = SACConfig(hidden=(8,), target_entropy_scale=1.0)
+    sac = SAC(config, Sizes(layout.obs, layout.extra, layout.action), seed=0)
+    assert sac.target_entropy == -6.0
 
 
 def test_an_environment_is_described_by_its_spaces() -> None:

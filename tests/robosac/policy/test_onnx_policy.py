@@ -55,6 +55,17 @@ def test_acting(file: bytes) -> None:
     assert np.array_equal(policy.act(OBS, NOISE), noisy)
 
 
+def test_observations_of_another_type_are_float32_inside(file: bytes) -> None:
+    """float64 from an environment gives the bits of float32 (trap 23).
+
+    Put back by handing it on as it comes: onnxruntime takes nothing but float32.
+    """
+    policy = OnnxPolicy(file)
+    action = policy.act(OBS.astype(np.float64), NOISE.astype(np.float64))
+    assert action.dtype == np.float32
+    assert np.array_equal(action, policy.act(OBS, NOISE))
+
+
 def test_actions_are_the_callers_to_keep(file: bytes) -> None:
     """A later action does not overwrite an earlier one."""
     policy = OnnxPolicy(file)

@@ -60,7 +60,10 @@ def test_by_hand() -> None:
 
 
 def test_a_time_limit_ends_the_sum_and_not_the_value() -> None:
-    """After truncation there is nothing to add, and the next observation is the episode's own."""
+    """After truncation nothing is added, and the next observation is the episode's own (trap 13).
+
+    Put back by walking on through truncated rows, or by calling their end a termination (trap 1).
+    """
     memory = NStepMemory(LAYOUT, 100, n=3, gamma=GAMMA)
     memory.extend(np.array([row(0, reward=1), row(1, reward=2, truncated=True), row(50, reward=9)]))
     found = sampled(memory)

@@ -37,7 +37,10 @@ def test_a_partly_filled_memory_samples_only_what_it_was_given() -> None:
 
 
 def test_the_oldest_rows_give_way_at_the_wrap() -> None:
-    """A chunk that crosses the end of the ring lands whole."""
+    """A chunk that crosses the end of the ring lands whole, next observations too (trap 15).
+
+    Put back by taking them from the row behind: after an end that is another episode's first.
+    """
     memory = ReplayMemory(LAYOUT, capacity=8)
     memory.extend(numbered(0, 6))
     memory.extend(numbered(6, 5))
@@ -106,7 +109,7 @@ def test_rows_are_copied_in() -> None:
     ],
 )
 def test_rows_of_another_shape_or_type_are_refused(rows: FloatArray) -> None:
-    """Nothing is broadcast or cast on the way in."""
+    """Nothing is broadcast or cast on the way in (trap 23); put back by dropping the check."""
     memory = ReplayMemory(LAYOUT, capacity=4)
     with pytest.raises(ValueError, match=r"rows of float\d\d .*; expected float32 \(\d+, 14\)"):
         memory.extend(rows)

@@ -134,7 +134,10 @@ def test_correlated_noise_ends_with_its_episode() -> None:
 
 
 def test_transitions_belong_together() -> None:
-    """next_obs is of the same episode, whatever ended it; the reset's observation is the next."""
+    """next_obs is of the same episode; the reset's observation is the next (trap 15).
+
+    Put back by recording a row after the reset that follows it.
+    """
     env, link = Counting(), NotedLink(FakePolicy(3.0))
     rows = play(env, link, 10)
     assert [float(row.obs[0]) for row in rows] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
@@ -147,14 +150,17 @@ def test_transitions_belong_together() -> None:
 
 
 def test_a_time_limit_is_no_termination() -> None:
-    """The value of what would have come is kept."""
+    """The value of what would have come is kept (trap 1); put back by one flag for both ends."""
     rows = play(Counting(timed=True), NotedLink(FakePolicy(3.0)), 4)
     assert [float(row.truncated) for row in rows] == [0, 1, 0, 1]
     assert [float(row.terminated) for row in rows] == [0.0] * 4
 
 
 def test_actions_are_stored_in_the_units_of_the_learner() -> None:
-    """The policy answers in those of the environment, 0 to 4 here; a row has -1 to 1."""
+    """The policy answers in those of the environment, 0 to 4 here; a row has -1 to 1 (trap 8).
+
+    Put back by recording what the environment was given.
+    """
     env, link = Counting(), NotedLink(FakePolicy(3.0))
     rows = play(env, link, 2)
     assert env.actions == [3.0, 3.0]
