@@ -46,6 +46,8 @@ class Snapshot(NamedTuple):
     version: int
     env_steps: int
     updates: int
+    random: bool
+    """Whether it acts at random, whatever its weights are."""
     weights: dict[str, FloatArray]
 
 
@@ -62,6 +64,7 @@ class Learner:
         self.contract = msgspec.structs.replace(
             with_training(contract, recipe=recipe.name, seed=seed, robosac=__version__),
             exploration_theta=self.algorithm.exploration_theta,
+            exploration_hold=self.algorithm.exploration_hold,
         )
         self.rng = np.random.default_rng(sampling)
         self.memory = _memory(recipe, self.layout, recipe.learner.capacity)
@@ -176,6 +179,10 @@ class Learner:
         if self.normaliser is not None:
             at = self.layout.slices
             self.normaliser.take(kept[:, at.obs.start : at.extra.stop])
+        if self.algorithm.reward_scale is not None:
+            fields = self.layout.view(kept)
+            ended = np.maximum(fields.terminated, fields.truncated)
+            self.algorithm.reward_scale.take(fields.reward, ended, run=run)
         return kept
 
     def _sound(self, rows: FloatArray) -> NDArray[np.bool_]:
@@ -218,7 +225,8 @@ class Learner:
 
         The last one of a run acts as it has learned, even where random steps were still to come.
         """
-        policy = self._policy(random=self._acts_at_random and not last)
+        random = self._acts_at_random and not last
+        policy = self._policy(random=random)
         weights = {name: value.detach().numpy().copy() for name, value in policy.named_parameters()}
         self._published_at, self._published_random = self.updates, self._acts_at_random
         self.version += 1
@@ -226,7 +234,7 @@ class Learner:
         self.published[self.version] = self.env_steps
         if len(self.published) > _VERSIONS_KEPT:
             del self.published[next(iter(self.published))]
-        return Snapshot(self.version, self.env_steps, self.updates, weights)
+        return Snapshot(self.version, self.env_steps, self.updates, random, weights)
 
     def policy_file(self, snapshot: Snapshot) -> bytes:
         """Write a snapshot as a policy file; may run on another thread.
@@ -239,6 +247,8 @@ class Learner:
             env_steps=snapshot.env_steps,
             updates=snapshot.updates,
         )
+        if snapshot.random:  # afresh at every step, or actions would not be uniform
+            contract = msgspec.structs.replace(contract, exploration_theta=1.0, exploration_hold=1)
         return self.template.fill(snapshot.weights, contract)
 
     @property
