@@ -48,8 +48,6 @@ class Journey(NamedTuple):
     """(T, A), standard normal, or zeros where the policy that is valued has none."""
     rewards: FloatArray
     """(T,)"""
-    terminated: bool
-    """Whether the task ended after it; otherwise it goes on unseen."""
 
 
 def estimate(
@@ -72,11 +70,9 @@ def estimate(
     for _ in range(EPISODES):
         journey = _travel(policy, env, rng, noisy=isinstance(algorithm, SAC), most=STATES + horizon)
         q, bonus = _values(learner, journey)
-        counted = len(q) if journey.terminated else len(q) - horizon
-        counted = min(counted, STATES)
         truth = returns(journey.rewards, bonus, gamma=algorithm.config.gamma)
-        estimates.append(q[:counted])
-        truths.append(truth[:counted])
+        estimates.append(q[:STATES])
+        truths.append(truth[:STATES])
     return Estimate(float(np.concatenate(estimates).mean()), float(np.concatenate(truths).mean()))
 
 
@@ -111,7 +107,7 @@ def _travel(
         noises.append(noise)
         obs, reward, terminated, _, _ = env.step(policy.act(obs, noise))
         rewards.append(float(reward))
-    return Journey(np.stack(seen), np.stack(noises), np.asarray(rewards, np.float32), terminated)
+    return Journey(np.stack(seen), np.stack(noises), np.asarray(rewards, np.float32))
 
 
 @torch.no_grad()
