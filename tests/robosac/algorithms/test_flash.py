@@ -18,6 +18,7 @@ from robosac.algorithms.unit_norm import UnitBatchNorm, UnitDense, UnitRMSNorm
 from tests.robosac.algorithms.conftest import (
     ROWS,
     SIZES,
+    Noted,
     batch,
     changed,
     copied,
@@ -166,6 +167,25 @@ def test_policy_normalises_both_observations_together() -> None:
         mine, theirs = buffers(one), buffers(other)
         assert len(mine) >= 10
         assert all(torch.allclose(mine[name], theirs[name], atol=1e-6) for name in mine)
+
+
+def test_policy_climbs_at_the_observations_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least critic's mean, critics being asked outside training; the first half alone.
+
+    Put back by the second half, or by the mean of the critics.
+    """
+    learner, rows = lived(), batch(9)
+    noise = torch.randn(rows.action.shape, generator=same_noise(learner))
+    with torch.no_grad():
+        both = torch.cat((rows.obs, rows.next_obs))
+        mean, log_std = copy.deepcopy(learner.actor).distribution(both, training=True)
+        action = torch.tanh(mean[:ROWS] + log_std[:ROWS].exp() * noise)
+        expected = learner.critics(rows.critic_obs, action).amin(0)
+    noted = Noted(monkeypatch, "actor_loss")
+    alpha = learner.log_alpha.detach().exp()
+    learner.update(rows)
+    assert torch.allclose(noted.calls[0]["value"], expected, atol=1e-5)
+    assert noted.calls[0]["alpha"] == alpha
 
 
 def test_policy_and_temperature_move_every_second_time() -> None:
