@@ -74,13 +74,13 @@ def projected(probability: Tensor, moved: Tensor, values: Tensor) -> Tensor:
     return found
 
 
-def targets_seen(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Distributions that critics are drawn to, as they come."""
-    seen: list[Tensor] = []
+def seen_by_loss(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """Log probabilities of the critics, and what they are drawn to, as they come."""
+    seen: list[tuple[Tensor, Tensor]] = []
     entropy = categorical.cross_entropy
 
     def noted(log_probability: Tensor, target: Tensor) -> Tensor:
-        seen.append(target)
+        seen.append((log_probability.detach(), target))
         return entropy(log_probability, target)
 
     monkeypatch.setattr(categorical, "cross_entropy", noted)
@@ -96,7 +96,7 @@ def test_target_against_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     learner, rows = lived(), batch(9)
     learner.reward_scale.divisor = 2.0
     noise, targets = same_noise(learner), copy.deepcopy(learner.targets)
-    seen = targets_seen(monkeypatch)
+    seen = seen_by_loss(monkeypatch)
     learner.update(rows)
     action, log_prob = following(learner, rows, noise)
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_target_against_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
         discount = 0.99 * (1 - rows.terminated[row])
         moved = rows.reward[row] / 2 + discount * (values - bonus[row])
         expected = projected(after[least[row], row], moved, values)
-        assert seen[0][row].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+        assert seen[0][1][row].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
     assert len(set(least.tolist())) == 2, "each critic is the least somewhere"
 
 
@@ -117,11 +117,12 @@ def test_terminated_rows_have_their_reward_alone(monkeypatch: pytest.MonkeyPatch
     learner, rows = lived(), batch(9)._replace(terminated=torch.ones(ROWS))
     with torch.no_grad():
         learner.log_alpha.fill_(3.0)
-    seen = targets_seen(monkeypatch)
+    seen = seen_by_loss(monkeypatch)
     learner.update(rows)
-    mean = seen[0] @ learner.critics.support.values
+    _, target = seen[0]
+    mean = target @ learner.critics.support.values
     assert torch.allclose(mean, rows.reward.clamp(-5, 5), atol=1e-5)
-    assert ((seen[0] > 1e-6).sum(-1) <= 2).all()
+    assert ((target > 1e-6).sum(-1) <= 2).all()
 
 
 def test_targets_follow_by_weights_and_not_by_statistics() -> None:
@@ -150,19 +151,21 @@ def test_targets_follow_by_weights_and_not_by_statistics() -> None:
         assert torch.allclose(new, 0.99 * old + 0.01 * critic, atol=1e-6)
 
 
-def test_policy_normalises_both_observations_together() -> None:
-    """Its statistics are those of one forward of 2B rows; the critics' of theirs alone.
+def test_both_observations_are_normalised_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics, and what critics say, are those of one forward of 2B rows in training mode.
 
     Put back by the observations of now alone, or by critics that train while the policy climbs.
     """
     learner, rows = lived(), batch(9)
+    seen = seen_by_loss(monkeypatch)
     noise = same_noise(learner)
     actor, critics = copy.deepcopy(learner.actor), copy.deepcopy(learner.critics)
     learner.update(rows)
     action, _ = following(learner, rows, noise)
     with torch.no_grad():
         actor.distribution(torch.cat((rows.obs, rows.next_obs)), training=True)
-        critics.log_probability(*pairs(rows, action), training=True)
+        said = critics.log_probability(*pairs(rows, action), training=True)
+    assert torch.allclose(seen[0][0], said[:, :ROWS], atol=1e-5)
     for one, other in ((learner.actor, actor), (learner.critics, critics)):
         mine, theirs = buffers(one), buffers(other)
         assert len(mine) >= 10

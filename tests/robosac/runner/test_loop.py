@@ -56,10 +56,14 @@ class Counting(gymnasium.Env[FloatArray, FloatArray]):
 class FakePolicy:
     """Answers with the noise, so that exploration is visible, or with a constant."""
 
-    def __init__(self, constant: float | None = None, *, theta: float = 1.0) -> None:
+    def __init__(self, constant: float | None = None, *, theta: float = 1.0, hold: int = 1) -> None:
         self.constant = constant
         self.contract = Contract(
-            action_lower=(0.0,), action_upper=(4.0,), obs=(), exploration_theta=theta
+            action_lower=(0.0,),
+            action_upper=(4.0,),
+            obs=(),
+            exploration_theta=theta,
+            exploration_hold=hold,
         )
 
     def act(self, obs: FloatArray, noise: FloatArray) -> FloatArray:
@@ -224,6 +228,16 @@ def test_exploration_and_first_reset_follow_the_seed() -> None:
     assert envs[0].seeds[0] == envs[1].seeds[0] != envs[2].seeds[0]
     assert envs[0].seeds[1:] == [None, None]
     assert len(set(envs[0].actions)) == 10
+
+
+def test_noise_is_held_as_the_policy_asks() -> None:
+    """Some steps repeat the noise of the one before, and never across the end of an episode."""
+    env = Counting()
+    play(env, NotedLink(FakePolicy(hold=16)), 10 * EPISODE)
+    episodes = np.reshape(env.actions, (10, EPISODE))
+    repeated = np.diff(episodes, axis=1) == 0
+    assert 5 < repeated.sum() < 25
+    assert len(set(episodes[:, 0].tolist())) == 10
 
 
 def test_episodes_are_reported_with_their_sums() -> None:
