@@ -31,7 +31,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None = None
     """Environment steps in all, after which robots are sent home; by default until Ctrl-C."""
     prior: tuple[Path, ...] = ()
-    """Folders of earlier runs, whose rows are half of every batch; their robot is this run's."""
+    """Earlier runs, folders or flight logs, of the same robot and task: half of every batch."""
     seed: int = 0
     """Seed of networks and sampling."""
     run: Path | None = None

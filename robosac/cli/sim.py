@@ -44,7 +44,7 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None = None
     """Environment steps in all, those of a resumed run included; 20000 for a new run."""
     prior: tuple[Path, ...] = ()
-    """Folders of earlier runs of the same robot and task: their rows are half of every batch."""
+    """Earlier runs, folders or flight logs, of the same robot and task: half of every batch."""
     seed: int = 0
     """Seed of networks, exploration, sampling and resets."""
     run: Path | None = None

@@ -56,7 +56,11 @@ def drive(
 
     session = Session(env, operator, journey=journey, idle=idle, tell=tell)
     loop = Loop(
-        session, link, mission.layout, run=mission.run, seed=mission.seed, explore=mission.explore
+        *(session, link, mission.layout),
+        run=mission.run,
+        seed=mission.seed,
+        explore=mission.explore,
+        keep=log.transition,
     )
     if not gc.isenabled():
         gc.collect()

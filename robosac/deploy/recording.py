@@ -1,4 +1,4 @@
-"""The flight log of a process: every tick of its robot, and what is said of robot and operator."""
+"""The flight log of a process: what its robot is like, and what is said of it and its operator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from robosac.flight_log.fields import CONTRACT
 from robosac.flight_log.log import EventHandler, FlightLog
+from robosac.policy import contract as contracts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,7 @@ def recording(
         "model_sha256": contract.model_sha256,
         "task": contract.task,
         "task_config": msgspec.json.encode(contract.task_config).decode(),
+        CONTRACT: contracts.encode(contract).decode(),
     }
     with FlightLog(path, robot.spec, clock=robot.now, info=info, limit_mib=limit_mib) as log:
         handler, loggers = EventHandler(log), [logging.getLogger(name) for name in _LOGGED]

@@ -1,1 +1,1 @@
-"""The log on board: every control tick and every event, in files that Foxglove opens."""
+"""The log on board: every control tick, transition and event, in files that Foxglove opens."""

@@ -81,8 +81,12 @@ FIELDS = (
 
 TICK_CHANNELS = tuple(dict.fromkeys(field.channel for field in FIELDS))
 EVENTS = "/events"
+TRANSITIONS = "/transitions"
+"""What a learner would have received, one message for every step."""
 METADATA = "robosac"
 """Name of the metadata record of a log."""
+CONTRACT = "contract"
+"""Key in it of the contract that says what the numbers of a transition mean."""
 
 
 def row_struct(spec: LogSpec) -> struct.Struct:

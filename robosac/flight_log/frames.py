@@ -9,7 +9,7 @@ from robosac.flight_log.fields import LogSpec
 from robosac.runner.pipe import PipeConfig
 
 STAMP = struct.Struct("<qI")
-"""Robot time, ns, and number of an event; its JSON follows."""
+"""Robot time, ns, and number of an event, whose JSON follows, or of a transition with its row."""
 KEPT = struct.Struct("<QQ")
 
 
@@ -20,7 +20,9 @@ class ToWriter(enum.IntEnum):
     """A row, see fields.row_struct()."""
     EVENT = 2
     """STAMP and a message of /events as JSON."""
-    END = 3
+    TRANSITION = 3
+    """STAMP and a packed row, see robosac.replay.layout."""
+    END = 4
     """Nothing follows: end the file properly."""
 
 

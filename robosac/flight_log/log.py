@@ -119,11 +119,12 @@ class RowPacker:
 
 
 class FlightLog(Closing):
-    """Records every control tick and every event without ever keeping the control thread waiting.
+    """Records ticks, transitions and events without ever keeping the control thread waiting.
 
-    Another process writes.  tick() and poll() belong to the control thread; event() may be called
-    on any.  Once the log is open nothing raises because of the writer or the disk: what is not
-    recorded is counted in `lost`, said in `state`, and noted in the log itself when it goes on.
+    Another process writes.  tick(), transition() and poll() belong to the control thread;
+    event() may be called on any.  Once the log is open nothing raises because of the writer or the
+    disk: what is not recorded is counted in `lost`, said in `state`, and noted in the log itself
+    when it goes on.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class FlightLog(Closing):
         self._packer = RowPacker(names)
         self._events: deque[tuple[int, bytes]] = deque()
         self._flooded, self._flooding = 0, threading.RLock()
-        self._ticks = self._event_number = self._told = 0
+        self._ticks = self._transitions = self._event_number = self._told = 0
         config = WriterConfig(
             path=str(path),
             part=0,
@@ -164,7 +165,7 @@ class FlightLog(Closing):
 
     @property
     def lost(self) -> int:
-        """Ticks and events that are not recorded and never will be."""
+        """Ticks, transitions and events that are not recorded and never will be."""
         return self._link.lost + self._flooded
 
     @property
@@ -198,6 +199,12 @@ class FlightLog(Closing):
         self._link.put(ToWriter.TICK, self._packer.pack((*sensors, *known, *values.items())))
         self._ticks += 1
         self.poll()
+
+    def transition(self, row: FloatArray) -> None:
+        """Record a packed transition; it goes out with the next tick or poll()."""
+        stamp = STAMP.pack(self._clock(), self._transitions)
+        self._link.put(ToWriter.TRANSITION, stamp + np.asarray(row, _FLOAT).tobytes())
+        self._transitions += 1
 
     def event(self, kind: str, text: str, **fields: Any) -> None:  # noqa: ANN401 -- whatever JSON takes
         """Note that something happened, on whatever thread; it goes out with the next poll()."""

@@ -7,7 +7,15 @@ from typing import Any
 
 import msgspec
 
-from robosac.flight_log.fields import EVENTS, FIELDS, TICK_CHANNELS, Field, LogSpec, row_struct
+from robosac.flight_log.fields import (
+    EVENTS,
+    FIELDS,
+    TICK_CHANNELS,
+    TRANSITIONS,
+    Field,
+    LogSpec,
+    row_struct,
+)
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {"q": "integer", "B": "integer", "f": "number", "d": "number", "?": "boolean"}
@@ -28,6 +36,10 @@ def schemas(spec: LogSpec) -> dict[str, dict[str, Any]]:
         "text": {"type": "string", "description": "what happened, for people"},
         "fields": {"type": "object", "properties": {}, "description": "its figures"},
     }
+    transitions = made[TRANSITIONS] = _schema(TRANSITIONS)
+    transitions["properties"] = {
+        "row": {"type": "string", "description": "float32 numbers, little-endian, in hex"},
+    }
     return made
 
 
@@ -43,6 +55,11 @@ def _property(field: Field, spec: LogSpec) -> dict[str, Any]:
         return {"type": _TYPES[field.code], "description": about}
     parts = {name: {"type": _TYPES[field.code]} for name in field.names(spec)}
     return {"type": "object", "properties": parts, "description": about}
+
+
+def transition_message(row: bytes) -> bytes:
+    """Message of a packed row; hex because base64 hides from the compressor what repeats."""
+    return _encode({"row": row.hex()})
 
 
 class TickEncoder:

@@ -14,6 +14,18 @@ def part_path(path: Path, part: int) -> Path:
     return path if part == 0 else path.with_name(f"{path.stem}.{part}{path.suffix}")
 
 
+def is_log(path: Path) -> bool:
+    """Whether a file is a part of a log, by its name."""
+    return path.suffix == ".mcap" and path.is_file()
+
+
+def log_of(path: Path) -> Path:
+    """The log that a file is a part of, which may be the file itself."""
+    stem, _, number = path.stem.rpartition(".")
+    log = path.with_name(f"{stem}{path.suffix}")
+    return log if stem and number.isdecimal() and log.exists() else path
+
+
 def parts_of(path: Path) -> list[Path]:
     """Every part of a log that exists, in order.
 

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
-import struct
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
+from mcap.records import Channel, Message, Metadata
 
-from robosac.errors import StorageError
-from robosac.flight_log.fields import EVENTS, FIELDS, METADATA, Field, LogSpec
+from robosac.errors import DamagedRecordError, StorageError
+from robosac.flight_log.fields import EVENTS, FIELDS, METADATA, TICK_CHANNELS, Field, LogSpec
+from robosac.flight_log.mcap_records import McapRecords
 from robosac.flight_log.parts import parts_of
 from robots import BaseMotion, RobotState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mcap.records import McapRecord
     from numpy.typing import NDArray
-
-_MAGIC = b"\x89MCAP0\r\n"
-_HEAD = struct.Struct("<BQ")
-_FOOTER = 2
 
 
 class LogEvent(NamedTuple):
@@ -96,14 +92,11 @@ def read(path: Path) -> FlightRecord:
             path, got="no file", expected="a flight log", advice="name the .mcap file of a run"
         )
     for part in parts:
-        try:
-            data = part.read_bytes()
-        except OSError as error:
-            raise StorageError.from_os(part, error) from error
-        end, whole = _whole_records(data)
-        complete &= whole
-        for record in _records(data[:end]):
-            tables.add(record)
+        batches = McapRecords(part)
+        complete &= batches.complete
+        with contextlib.suppress(DamagedRecordError):
+            for record in chain.from_iterable(batches):
+                tables.add(record)
     if tables.spec is None:
         raise StorageError(
             path,
@@ -120,37 +113,6 @@ def read(path: Path) -> FlightRecord:
     )
 
 
-def _whole_records(data: bytes) -> tuple[int, bool]:
-    """Where the last whole record ends, and whether it is the file's proper end.
-
-    A power cut may leave a record cut off, or zeros in place of what was not yet on the disk.
-    """
-    if not data.startswith(_MAGIC):
-        return 0, False
-    start = len(_MAGIC)
-    while start + _HEAD.size <= len(data):
-        kind, size = _HEAD.unpack_from(data, start)
-        end = start + _HEAD.size + size
-        if not kind or end > len(data):
-            break
-        start = end
-        if kind == _FOOTER:
-            return start, True
-    return start, False
-
-
-def _records(data: bytes) -> Iterator[McapRecord]:
-    """Every record of an MCAP file up to its end, or up to the first damaged chunk."""
-    from mcap.exceptions import McapError
-    from mcap.stream_reader import CRCValidationError, StreamReader
-    from zstandard import ZstdError
-
-    reader = StreamReader(io.BytesIO(data), validate_crcs=True)
-    # Behind the last whole record the reader looks for another one.
-    with contextlib.suppress(McapError, CRCValidationError, ZstdError, struct.error):
-        yield from reader.records
-
-
 class _Tables:
     """Gathers messages; an entry that two writers have recorded counts once."""
 
@@ -164,8 +126,6 @@ class _Tables:
 
     def add(self, record: McapRecord) -> None:
         """Take one record of a file."""
-        from mcap.records import Channel, Message, Metadata
-
         if isinstance(record, Metadata) and record.name == METADATA:
             known = dict(record.metadata)
             spec = msgspec.json.decode(known.pop("spec"), type=LogSpec)
@@ -176,12 +136,12 @@ class _Tables:
         elif isinstance(record, Message):
             self._add_message(record)
 
-    def _add_message(self, record: Any) -> None:  # noqa: ANN401 -- mcap is optional here
-        message = msgspec.json.decode(record.data)
-        if self._topics[record.channel_id] != EVENTS:
-            self._ticks.setdefault(record.sequence, {}).update(message)
-        elif record.sequence not in self._seen_events:
-            self.events.append(LogEvent(record.log_time, **message))
+    def _add_message(self, record: Message) -> None:
+        topic = self._topics[record.channel_id]
+        if topic in TICK_CHANNELS:
+            self._ticks.setdefault(record.sequence, {}).update(msgspec.json.decode(record.data))
+        elif topic == EVENTS and record.sequence not in self._seen_events:
+            self.events.append(LogEvent(record.log_time, **msgspec.json.decode(record.data)))
             if record.sequence:
                 self._seen_events.add(record.sequence)
 

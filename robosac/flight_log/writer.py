@@ -19,10 +19,10 @@ from pathlib import Path
 import msgspec
 
 from robosac.errors import StorageError
-from robosac.flight_log.fields import EVENTS
+from robosac.flight_log.fields import EVENTS, TRANSITIONS
 from robosac.flight_log.frames import KEPT, STAMP, FromWriter, ToWriter, WriterConfig
 from robosac.flight_log.mcap_file import McapFile
-from robosac.flight_log.messages import TickEncoder, schemas
+from robosac.flight_log.messages import TickEncoder, schemas, transition_message
 from robosac.flight_log.parts import part_path, parts_of
 from robosac.runner.pipe import FramePipe
 
@@ -88,6 +88,8 @@ class FlightWriter:
                 case ToWriter.EVENT:
                     stamp_ns, number = STAMP.unpack_from(payload)
                     self._add(EVENTS, payload[STAMP.size :], stamp_ns=stamp_ns, sequence=number)
+                case ToWriter.TRANSITION:
+                    self._add_transition(payload)
                 case ToWriter.END:
                     self._ended = True
             self._taken += 1
@@ -99,6 +101,14 @@ class FlightWriter:
         number, stamp_ns, messages = self._encoder.encode(row)
         for topic, message in messages.items():
             self._add(topic, message, stamp_ns=stamp_ns, sequence=number)
+
+    def _add_transition(self, payload: bytes) -> None:
+        if self._limit_note:
+            self._refused += 1
+            return
+        stamp_ns, number = STAMP.unpack_from(payload)
+        message = transition_message(payload[STAMP.size :])
+        self._add(TRANSITIONS, message, stamp_ns=stamp_ns, sequence=number)
 
     def _add(self, topic: str, message: bytes, *, stamp_ns: int, sequence: int) -> None:
         time_ns = self._config.epoch_ns + stamp_ns
@@ -141,7 +151,7 @@ class FlightWriter:
         return ""
 
     def _watch_limit(self) -> None:
-        """Stop recording ticks at the limit; events are few and go on."""
+        """Stop recording all but events at the limit; these are few."""
         limit = self._config.limit_bytes
         if not self._limit_note and self._others + self._file.size >= limit:
             self._limit_note = f"limit of {limit / 2**20:g} MiB reached; only events are recorded"

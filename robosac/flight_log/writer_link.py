@@ -12,7 +12,7 @@ from robosac.flight_log.frames import KEPT, FromWriter, ToWriter, WriterConfig
 from robosac.runner.pipe import FramePipe
 
 _BURST = 32
-_ENTRIES_MAX = 2048
+_ENTRIES_MAX = 4096
 _STUCK_S = 5.0
 _RESTART_S = 0.2
 _RESTART_MAX_S = 10.0

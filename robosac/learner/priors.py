@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from robosac.errors import ConfigError, StorageError
+from robosac.errors import ConfigError
+from robosac.flight_log.parts import is_log, log_of
+from robosac.flight_log.transitions import read_header
 from robosac.policy import contract as contracts
 from robosac.policy.contract import RATE_TOLERANCE
 from robosac.replay import prior
@@ -31,11 +33,10 @@ _FREE = {"control_hz", "episode_s"}
 """Numbers of a task that do not: the rate is compared by itself, a time limit ends no value."""
 _SHOWN = 3
 """Differences that fit in a line."""
-_FLIGHT_LOG = b"\x89MCAP0"
 
 
 def find(paths: Sequence[Path], say: Callable[[str], None]) -> tuple[PriorSource, ...]:
-    """Return what lies at these paths, each the folder of a run, its replay or a part of that.
+    """Return what lies at these paths: folders of runs, their replay, a part of that, flight logs.
 
     `say` gets a line about an end that a crash has torn off.  Raises ConfigError, StorageError and
     PolicyError when one cannot be learned from, or not together with the first.
@@ -106,27 +107,23 @@ def _rows_of(path: Path) -> Path:
     """Absolute path of the rows that a user means by a path; raises ConfigError."""
     path = path.expanduser().absolute()
     if not path.exists():
-        raise ConfigError(f"prior {path}: got nothing there; expected the folder of an earlier run")
-    if path.is_file() and _is_flight_log(path):
         raise ConfigError(
-            f"prior {path}: got a flight log, which has readings and actions, but neither rewards "
-            "nor where episodes begin and how they end; expected the folder of a run; fly with "
-            "--learner to have transitions recorded"
+            f"prior {path}: got nothing there; expected the folder of an earlier run, or "
+            "a flight log"
         )
+    if is_log(path):
+        return log_of(path)
     replay = RunFolder(path).replay
     return replay if replay.is_dir() else path
 
 
-def _is_flight_log(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_FLIGHT_LOG)) == _FLIGHT_LOG
-    except OSError as error:
-        raise StorageError.from_os(path, error) from None
-
-
 def _contract_of(rows: Path) -> Contract:
-    """Read what the robots were like whose rows lie there; raises ConfigError, PolicyError."""
+    """Read what the robots were like whose rows lie there.
+
+    Raises ConfigError, StorageError and PolicyError.
+    """
+    if is_log(rows):
+        return contracts.decode(read_header(rows).contract)
     replay = rows if rows.is_dir() else rows.parent
     path = RunFolder(replay.parent).contract_path
     try:
@@ -134,7 +131,7 @@ def _contract_of(rows: Path) -> Contract:
     except OSError:
         raise ConfigError(
             f"prior {rows}: got no run, for there is no {path} to say what its rows mean; "
-            "expected the folder of an earlier run"
+            "expected the folder of an earlier run, or a flight log"
         ) from None
 
 

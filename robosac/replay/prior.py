@@ -1,8 +1,8 @@
 """Rows of an earlier run, to learn from again; nothing of that run is opened for writing.
 
-A prior is named by the folder of a run, by its replay folder, or by one segment file of that.  It
-is pinned by how many rows it had and by their digest: an earlier run that goes on meanwhile only
-grows behind them.
+A prior is named by the folder of a run, by its replay folder, by one segment file of that, or by
+the flight log of a deployed robot.  It is pinned by how many rows it had and by their digest: an
+earlier run that goes on meanwhile only grows behind them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from robosac.errors import StorageError
+from robosac.flight_log.parts import is_log
+from robosac.flight_log.transitions import read_chunks
 from robosac.replay.files import intact_chunks
 from robosac.replay.segments import segment_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from robosac.replay.layout import RowLayout
     from robosac.replay.records import Chunk
@@ -28,7 +30,7 @@ class PriorSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where a run's prior lies, and what it was when the run began."""
 
     path: str
-    """Absolute path of a folder with segments, or of one segment."""
+    """Absolute path of a folder with segments, of one segment, or of a flight log."""
     rows: int
     """How many of its rows are used: those it had, from the oldest on."""
     sha256: str
@@ -48,20 +50,17 @@ def survey(path: Path, layout: RowLayout) -> Survey:
 
     Raises StorageError when there are no rows, rows of another width, or damage anywhere else.
     """
-    hasher, rows, torn_bytes = hashlib.sha256(), 0, 0
-    for segment, is_last in _segments(path):
-        intact = 0
-        for chunk, end in intact_chunks(segment, may_be_torn=is_last):
-            _check_width(segment, chunk, layout)
-            _digest(hasher, chunk)
-            rows, intact = rows + len(chunk.rows), end
-        torn_bytes = segment.stat().st_size - intact
+    hasher, rows, torn = hashlib.sha256(), 0, list[int]()
+    for chunk in _chunks(path, torn.append):
+        _check_width(path, chunk, layout)
+        _digest(hasher, chunk)
+        rows += len(chunk.rows)
     if not rows:
         raise StorageError(
             path, got="no rows", expected="those of an earlier run", advice="name another --prior"
         )
     source = PriorSource(path=str(path.absolute()), rows=rows, sha256=hasher.hexdigest())
-    return Survey(source, torn_bytes)
+    return Survey(source, sum(torn))
 
 
 def read(source: PriorSource) -> Iterator[Chunk]:
@@ -73,7 +72,7 @@ def read(source: PriorSource) -> Iterator[Chunk]:
     path = Path(source.path)
     if not path.exists():
         raise _changed(source, "nothing there")
-    for chunk in _chunks(path):
+    for chunk in _chunks(path, torn=lambda _: None):
         if lacking <= 0:
             break
         _digest(hasher, chunk)
@@ -94,17 +93,24 @@ def _segments(path: Path) -> Iterator[tuple[Path, bool]]:
             yield segment, segment == found[-1]
 
 
-def _chunks(path: Path) -> Iterator[Chunk]:
+def _chunks(path: Path, torn: Callable[[int], object]) -> Iterator[Chunk]:
+    """Everything at a place; `torn` gets the size of every unfinished end, bytes."""
+    if is_log(path):
+        yield from read_chunks(path, torn)
+        return
     for segment, is_last in _segments(path):
-        for chunk, _ in intact_chunks(segment, may_be_torn=is_last):
+        intact = 0
+        for chunk, end in intact_chunks(segment, may_be_torn=is_last):
+            intact = end
             yield chunk
+        torn(segment.stat().st_size - intact)
 
 
-def _check_width(segment: Path, chunk: Chunk, layout: RowLayout) -> None:
+def _check_width(path: Path, chunk: Chunk, layout: RowLayout) -> None:
     width = chunk.rows.shape[1]
     if width != layout.width:
         raise StorageError(
-            segment,
+            path,
             got=f"rows of {width} columns",
             expected=f"{layout.width}, as its contract says",
             advice="name a run whose files belong together",

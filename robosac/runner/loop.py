@@ -41,13 +41,15 @@ class Loop:
         run: str,
         seed: int,
         explore: bool = True,
+        keep: Callable[[FloatArray], None] | None = None,
     ) -> None:
         """Prepare one run; `seed` fixes exploration and the first reset.
 
-        Without exploration the policy acts as it was evaluated.
+        Without exploration the policy acts as it was evaluated.  `keep` gets every packed
+        transition as well, and must not wait.
         """
         self._env, self._link, self._layout, self._run = env, link, layout, run
-        self._explore = explore
+        self._explore, self._keep = explore, keep
         low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2
         noise, reset = np.random.SeedSequence(seed).spawn(2)
@@ -123,7 +125,10 @@ class Loop:
             dt=float(next_info.get("dt", 0.0)),
             policy_version=float(acting.version),
         )
-        self._link.record(self._layout.pack(transition))
+        row = self._layout.pack(transition)
+        self._link.record(row)
+        if self._keep is not None:
+            self._keep(row)
         self.made += 1
         tally.add(float(reward), fell=terminated, info=next_info)
         return next_obs, next_info, terminated or truncated

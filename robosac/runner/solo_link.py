@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SoloLink(Link):
-    """The policy it is given acts to the end; transitions stay with the flight log."""
+    """The policy it is given acts to the end; transitions are only in the flight log."""
 
     credit = None
     enough = False

@@ -42,10 +42,16 @@ class Still:
 
 
 class NotedLog:
-    """Counts how often it is polled."""
+    """Counts how often it is polled, and keeps transitions."""
 
     state = "recording"
-    polls = 0
+
+    def __init__(self) -> None:
+        self.polls = 0
+        self.rows: list[FloatArray] = []
+
+    def transition(self, row: FloatArray) -> None:
+        self.rows.append(row)
 
     def poll(self) -> None:
         self.polls += 1
@@ -56,13 +62,13 @@ class WatchedLink(SoloLink):
 
     def __init__(self, policy: Still, rig: Rig) -> None:
         super().__init__(cast("OnnxPolicy", policy))
-        self.rows = 0
+        self.rows: list[FloatArray] = []
         self.finished: list[tuple[int, State]] = []
         self.error: Exception | None = None
         self._rig = rig
 
     def record(self, row: FloatArray) -> None:
-        self.rows += 1
+        self.rows.append(row)
 
     def finish(self, made: int) -> None:
         self.finished.append((made, self._rig.state))
@@ -100,7 +106,7 @@ def test_it_runs_its_steps_and_sits_down_before_rows_are_waited_for(driven: Driv
     driven.run(steps=25)
     rig = driven.rig
     assert driven.link.finished == [(25, State.STANDBY)]
-    assert driven.link.rows == rig.journey.steps == 25
+    assert len(driven.link.rows) == rig.journey.steps == 25
     assert rig.journey.limp
     assert not rig.journey.stops
 
@@ -166,7 +172,14 @@ def test_a_driver_that_fails_ends_the_episode_only(driven: Drive) -> None:
     assert rig.journey.steps == 12
     assert rig.journey.episodes == 1
     assert [one.state for one in rig.journey.stops] == ["fault"]
-    assert driven.link.rows == 12
+    assert len(driven.link.rows) == 12
+
+
+def test_the_log_gets_what_a_learner_gets(driven: Drive) -> None:
+    """The same rows, bit for bit."""
+    driven.run(steps=5)
+    assert len(driven.log.rows) == 5
+    assert np.array(driven.log.rows).tobytes() == np.array(driven.link.rows).tobytes()
 
 
 def test_collections_are_short_while_it_runs(driven: Drive) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from robosac.flight_log.fields import EVENTS, FIELDS, TICK_CHANNELS, row_struct
+from robosac.flight_log.fields import EVENTS, FIELDS, TICK_CHANNELS, TRANSITIONS, row_struct
 from robosac.flight_log.log import RowPacker, log_spec
 from robosac.flight_log.messages import TickEncoder, schemas
 from tests.robosac.flight_log.conftest import SPEC
@@ -37,7 +37,7 @@ def objects(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [schema, *(found for one in inner for found in objects(one))]
 
 
-@pytest.mark.parametrize("channel", [*TICK_CHANNELS, EVENTS])
+@pytest.mark.parametrize("channel", [*TICK_CHANNELS, EVENTS, TRANSITIONS])
 def test_schemas_use_only_what_foxglove_understands(channel: str) -> None:
     """Each names its draft; every property has one type, and every object says its properties."""
     schema = schemas(NAMES)[channel]

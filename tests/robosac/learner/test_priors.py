@@ -110,13 +110,10 @@ def test_a_torn_end_is_told_in_one_line(make_run: MakeRun) -> None:
 
 def test_what_is_no_run_is_refused(tmp_path: Path, make_run: MakeRun) -> None:
     """A line each: what there is, what was expected."""
-    log = tmp_path / "flight.mcap"
-    log.write_bytes(b"\x89MCAP0\r\n" + bytes(100))
     alone = tmp_path / "alone"
     make_run("whole").joinpath("replay").rename(alone)
     for path, words in (
         (tmp_path / "none", "got nothing there"),
-        (log, "neither rewards nor where episodes begin and how they end"),
         (alone, "no .*contract.json to say what its rows mean"),
         (alone / "replay-000000.rows", "no .*contract.json to say what its rows mean"),
     ):
