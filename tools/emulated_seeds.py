@@ -4,7 +4,8 @@
 
 Every seed is one `robosac sim --emulate`, then a deployment of the policy it left on a fresh
 emulator (tools/deploy_walk.py).  How fast the robot really went, and when it began to walk, is the
-truth of the emulator's physics; the learner itself has only leg odometry.
+truth of the emulator's physics; the learner itself has only leg odometry.  Seeds that were run$
+before keep their place in the file, each with the command that made it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def learn(options: argparse.Namespace, seed: int, run: Path) -> dict[str, Any]:
     notes = read_track(run / "runner-0" / "track-0.jsonl")
     return {
         "seed": seed,
+        **provenance(f"python tools/emulated_seeds.py --steps {options.steps}", LIBRARIES),
         "wall_s": round(time.monotonic() - started, 1),
         "walked_after_s": walked_after(notes, options.speed, window_s=WINDOW_S),
         "summary": json.loads((run / "summary.json").read_text()),
@@ -67,33 +69,38 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="keep the run folders here")
     parser.add_argument("--name", default="emulated-walk", help="name in tools/results")
     options = parser.parse_args()
-    rows, good = [], 0
+    good = 0
     with tempfile.TemporaryDirectory() as name:
         for seed in options.seeds:
             run = (options.keep or Path(name)) / f"seed{seed}"
             row = learn(options, seed, run)
             row["deployed"] = deploy(run, Path(name))
-            rows.append(row)
-            summary, deployed = row["summary"], row["deployed"]
-            good += deployed["true_speed_mps"] >= options.speed
-            print(
-                f"seed {seed}: {options.speed} m/s after {row['walked_after_s']} s of robot time, "
-                f"{row['wall_s']:.0f} s in all; deployed {deployed['true_speed_mps']:.3f} m/s, "
-                f"falls {deployed['summary']['falls']}; falls while learning {summary['falls']}, "
-                f"lost {summary['lost']}, duplicated {summary['duplicated']}, "
-                f"missed ticks {summary['missed_ticks']}",
-                flush=True,
-            )
-    seeds = " ".join(map(str, options.seeds))
-    command = f"python tools/emulated_seeds.py --steps {options.steps} --seeds {seeds}"
-    content = {
-        **provenance(command, LIBRARIES),
-        "rows": rows,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    print(f"{good} of {len(rows)} walk at {options.speed} m/s or more")
-    return 0 if good == len(rows) else 1
+            store(row, RESULTS / f"{options.name}.json")
+            tell(row, options.speed)
+            good += row["deployed"]["true_speed_mps"] >= options.speed
+    print(f"{good} of {len(options.seeds)} walk at {options.speed} m/s or more")
+    return 0 if good == len(options.seeds) else 1
+
+
+def store(row: dict[str, Any], path: Path) -> None:
+    """Put a seed into the file, in the place of an earlier one."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [other for other in rows if other["seed"] != row["seed"]] + [row]
+    rows.sort(key=lambda one: int(one["seed"]))
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def tell(row: dict[str, Any], speed_mps: float) -> None:
+    """Say what became of a seed."""
+    summary, deployed = row["summary"], row["deployed"]
+    print(
+        f"seed {row['seed']}: {speed_mps} m/s after {row['walked_after_s']} s of robot time, "
+        f"{row['wall_s']:.0f} s in all; deployed {deployed['true_speed_mps']:.3f} m/s, "
+        f"falls {deployed['summary']['falls']}; falls while learning {summary['falls']}, "
+        f"lost {summary['lost']}, duplicated {summary['duplicated']}, "
+        f"missed ticks {summary['missed_ticks']}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
