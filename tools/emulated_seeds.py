@@ -4,7 +4,7 @@
 
 Every seed is one `robosac sim --emulate`, then a deployment of the policy it left on a fresh
 emulator (tools/deploy_walk.py).  How fast the robot really went, and when it began to walk, is the
-truth of the emulator's physics; the learner itself has only leg odometry.  Seeds that were run$
+truth of the emulator's physics; the learner itself has only leg odometry.  Seeds that were run
 before keep their place in the file, each with the command that made it.
 """
 
