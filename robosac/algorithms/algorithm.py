@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robosac.algorithms.schedules import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from robosac.algorithms.adam import Adam
     from robosac.algorithms.config import AlgorithmConfig
@@ -120,9 +120,13 @@ class Algorithm(abc.ABC):
 
     def descend(self, name: str, loss: Tensor) -> None:
         """Let an optimiser make one step down the gradient of a loss."""
+        self.step(name, torch.autograd.grad(loss, self.optimisers[name].parameters))
+
+    def step(self, name: str, gradients: Iterable[Tensor]) -> None:
+        """Let an optimiser make one step down the gradients of its parameters."""
         optimiser = self.optimisers[name]
         share = self._schedule.share(optimiser.steps) if self._schedule.falls else 1.0
-        optimiser.step(torch.autograd.grad(loss, optimiser.parameters), share=share)
+        optimiser.step(gradients, share=share)
 
     def noise(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape of `like`."""

@@ -17,6 +17,7 @@ from robosac.algorithms.ddpg import DDPG
 from robosac.algorithms.flash import FlashSAC
 from robosac.algorithms.sac import SAC
 from robosac.algorithms.sac2018 import SAC2018
+from robosac.algorithms.sac_by_hand import SACByHand
 from robosac.algorithms.td3 import TD3
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ if TYPE_CHECKING:
     from robosac.algorithms.algorithm import Algorithm, Sizes
     from robosac.algorithms.config import AlgorithmConfig
 
+
+def _sac(config: SACConfig, sizes: Sizes, *, seed: int) -> SAC:
+    """Build the faster of two that compute the same."""
+    return (SACByHand if SACByHand.suits(config) else SAC)(config, sizes, seed=seed)
+
+
 _ALGORITHMS: dict[type[AlgorithmConfig], Callable[..., Algorithm]] = {
-    SACConfig: SAC,
+    SACConfig: _sac,
     SAC2018Config: SAC2018,
     TD3Config: TD3,
     DDPGConfig: DDPG,

@@ -91,6 +91,8 @@ class SACConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_field
     """Standard deviation of the first policy, before tanh."""
     policy_delay: int = 1
     """Critic updates per update of policy and temperature."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of the numbers in hidden layers while learning; all others are float32."""
 
     def conflicts(self) -> Iterator[str]:
         """Backups that lack critics, and a spread that its bounds exclude."""
@@ -98,6 +100,11 @@ class SACConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_field
         needed = {"double": 2, "subset": self.subset}.get(self.backup, self.critics)
         if self.critics < needed or (self.backup == "double" and self.critics != needed):
             yield f"sac.critics is {self.critics}; expected {needed} for backup {self.backup!r}"
+        if self.precision != "float32" and (self.dropout or self.actor_gradient == "reinforce"):
+            yield (
+                f"sac.precision is {self.precision!r}; expected 'float32' with dropout or the "
+                "reinforce gradient"
+            )
         if self.action_samples > 1 and self.actor_gradient != "reinforce":
             yield (
                 f"sac.action_samples is {self.action_samples}; expected 1, or actor_gradient "

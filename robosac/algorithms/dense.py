@@ -1,13 +1,7 @@
-"""Dense layers on the fastest float32 product that torch has on this processor.
-
-torch gives float32 products to MKL, which uses half the vector width of AMD's processors.  oneDNN,
-which torch carries for its compiler, uses all of it on every x86-64 processor: one update of
-soft actor-critic takes 60 % of the time (tools/bench_learner.py).
-"""
+"""Dense layers on the fastest product that torch has on this processor."""
 
 from __future__ import annotations
 
-import platform
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,13 +10,14 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from robosac.algorithms import products
+from robosac.algorithms.products import product, weight_gradient
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ONEDNN: bool = platform.machine() in {"x86_64", "AMD64"} and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-"""Whether products go to oneDNN; fixed per machine, so that the same seed gives the same bits."""
 _NARROW = 8
-"""With fewer outputs than this, starting oneDNN takes longer than the product."""
+"""With fewer outputs than this, autograd's own product is as fast as ours with its node."""
 
 
 class Dense(nn.Linear):
@@ -36,7 +31,7 @@ class Dense(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (B, out) of inputs (B, in)."""
         if self._takes(x):
-            run: Callable[..., Tensor] = _OneDnnDense.apply if torch.is_grad_enabled() else _dense
+            run: Callable[..., Tensor] = _Product.apply if torch.is_grad_enabled() else product
             return run(x.contiguous(), self.weight, self.bias, self.relu)
         y = F.linear(x, self.weight, self.bias)
         return F.relu(y) if self.relu else y
@@ -45,15 +40,15 @@ class Dense(nn.Linear):
         """Whether oneDNN can and should do this product; an exported graph has torch's own."""
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 2  # noqa: PLR2004
         wide = self.out_features >= _NARROW
-        return ONEDNN and plain and wide and not torch.compiler.is_exporting()
+        return products.ONEDNN and plain and wide and not torch.compiler.is_exporting()
 
 
-class _OneDnnDense(Function):
+class _Product(Function):
     """y = x·Wᵀ + b, and ReLU on request, with its gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:  # noqa: ANN401, FBT001 -- autograd passes what apply() gets, by position
-        y = _dense(x, weight, bias, relu)
+        y = product(x, weight, bias, relu)
         ctx.relu = relu
         ctx.save_for_backward(x, weight, y if relu else None)
         return y
@@ -65,19 +60,8 @@ class _OneDnnDense(Function):
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
         grad = torch.ops.aten.threshold_backward(grad, y, 0) if ctx.relu else grad
         return (
-            _dense(grad, weight.t()) if for_x else None,
-            _dense(grad.t(), x.t()) if for_weight else None,
+            product(grad, weight.t()) if for_x else None,
+            weight_gradient(grad, x) if for_weight else None,
             grad.sum(0) if for_bias else None,
             None,
         )
-
-
-def _dense(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:  # noqa: FBT001, FBT002 -- as _OneDnnDense
-    """x·Wᵀ + b for x (B, in) and weight (out, in), and ReLU on request.
-
-    Both matrices must be dense, transposed or not: with gaps between the rows of `weight`, oneDNN
-    falls back to an implementation that is a hundred times slower.
-    """
-    after = "relu" if relu else "none"
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "")  # noqa: SLF001 -- the only way to it
-    return y

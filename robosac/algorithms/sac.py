@@ -85,29 +85,38 @@ class SAC(Algorithm):
 
     def _update_critics(self, batch: Batch, alpha: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            target = losses.bellman_target(
-                reward=batch.reward,
-                discount=batch.discount(self.config.gamma),
-                next_value=self._next_value(batch, alpha),
-            )
+            target = self._target(batch, alpha)
         q = self.critics(batch.critic_obs, batch.action, dropping=self._dropping)
         loss = losses.critic_loss(q, target)
         self.descend("critics", loss)
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
-    def _next_value(self, batch: Batch, alpha: Tensor) -> Tensor:
-        """Soft value of the next state: (B,), or (N, B) where every critic has its own."""
-        following = self.actor.sample(batch.next_obs, self.noise(batch.action))
-        next_q = self.targets(
-            batch.next_critic_obs,
-            following.action,
-            dropping=self._dropping,
-            members=self._drawn_targets(),
+    def _target(self, batch: Batch, alpha: Tensor) -> Tensor:
+        """Bellman target: (B,), or (N, B) where every critic has its own."""
+        return losses.bellman_target(
+            reward=batch.reward,
+            discount=batch.discount(self.config.gamma),
+            next_value=self._next_value(batch, alpha),
         )
+
+    def _next_value(self, batch: Batch, alpha: Tensor) -> Tensor:
+        """Soft value of the next state, in the shape of the target."""
+        following = self._sample(batch.next_obs, self.noise(batch.action))
+        next_q = self._target_values(batch.next_critic_obs, following.action)
         value = BACKUPS[self.config.backup](next_q)
         if not self.config.entropy_backup:
             return value
         return losses.soft_value(value, following.log_prob, alpha=alpha)
+
+    def _sample(self, obs: Tensor, noise: Tensor) -> Sample:
+        """Actions of the policy."""
+        return self.actor.sample(obs, noise)
+
+    def _target_values(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Values (N, B) by the targets that this update looks at."""
+        members = self._drawn_targets()
+        q: Tensor = self.targets(obs, action, dropping=self._dropping, members=members)
+        return q
 
     def _drawn_targets(self) -> list[int] | None:
         """Which targets this update looks at; None is all of them."""
@@ -120,21 +129,21 @@ class SAC(Algorithm):
         sample = self.actor.sample(batch.obs, self.noise(batch.action))
         loss = self._actor_loss(batch, sample, alpha)
         self.descend("actor", loss)
-        if self.config.temperature != "fixed":
-            temperature_loss = _TEMPERATURE_LOSSES[self.config.temperature]
-            self.descend(
-                "alpha",
-                temperature_loss(
-                    log_alpha=self.log_alpha,
-                    log_prob=sample.log_prob,
-                    target_entropy=self.target_entropy,
-                ),
-            )
+        self._update_temperature(sample.log_prob)
         return {
             "actor_loss": loss.detach(),
             "entropy": -sample.log_prob.detach().mean(),
             "alpha": alpha,
         }
+
+    @torch.enable_grad()
+    def _update_temperature(self, log_prob: Tensor) -> None:
+        if self.config.temperature == "fixed":
+            return
+        loss = _TEMPERATURE_LOSSES[self.config.temperature](
+            log_alpha=self.log_alpha, log_prob=log_prob, target_entropy=self.target_entropy
+        )
+        self.descend("alpha", loss)
 
     def _reparametrised_loss(self, batch: Batch, sample: Sample, alpha: Tensor) -> Tensor:
         """Through the action into the critics."""

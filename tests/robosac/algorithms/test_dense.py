@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robosac.algorithms import dense
+from robosac.algorithms import products
 from robosac.algorithms.dense import Dense
 
 LIBRARIES = [
     pytest.param(
-        True, id="onednn", marks=pytest.mark.skipif(not dense.ONEDNN, reason="not on this machine")
+        True,
+        id="onednn",
+        marks=pytest.mark.skipif(not products.ONEDNN, reason="not on this machine"),
     ),
     pytest.param(False, id="torch"),
 ]
@@ -24,7 +26,7 @@ SHAPES = [(1, 3, 5), (256, 23, 256), (64, 64, 12), (7, 40, 1), (3, 1, 8)]
 @pytest.fixture(params=LIBRARIES)
 def _library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run with each library."""
-    monkeypatch.setattr(dense, "ONEDNN", request.param)
+    monkeypatch.setattr(products, "ONEDNN", request.param)
 
 
 def reference(x: Tensor, layer: Dense, grad: Tensor) -> tuple[Tensor, ...]:

@@ -156,7 +156,13 @@ def test_three_steps_by_hand(
     The entropy counts at the last state alone, as documented.  Put back by bootstrapping with γ,
     3 + ½·8 = 7, or by adding the entropy of the states in between, 3 - (½ + ¼)·2 + ⅛·6 = 2.25.
     """
-    config = SACConfig(hidden=(16,), gamma=0.5, entropy_backup=entropy, initial_alpha=0.5)
+    config = SACConfig(
+        hidden=(16,),
+        gamma=0.5,
+        entropy_backup=entropy,
+        initial_alpha=0.5,
+        actor_gradient="reinforce",  # by autograd, so that networks can be replaced
+    )
     learner = learner_of(toy, config, n_step=3, batch_size=200)
     targets: dict[int, float] = {}
 
