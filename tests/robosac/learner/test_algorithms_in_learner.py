@@ -199,7 +199,7 @@ def test_a_refilled_replay_knows_what_followed(toy: Contract, draw_rows: DrawRow
             for name, whole in rows.items():
                 part = whole[first : first + size]
                 learner.take(Chunk(robot=name, run=name * 32, first=first, rows=part))
-        drawn = learner.memory.sample(400, np.random.default_rng(0))
+        drawn = learner.memory.sample(1000, np.random.default_rng(0))
         samples.append({tuple(row) for row in drawn.tolist()})
     assert len(samples[0]) == 59
     assert samples[0] == samples[1]
