@@ -1,0 +1,91 @@
+"""One update of every candidate: sampling from replay and all steps of the algorithm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import gymnasium
+import numpy as np
+import stable_baselines3
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.logger import Logger
+
+from robosac.algorithms.config import SACConfig
+from robosac.learner.learner import Learner
+from robosac.policy.contract import Contract, Golden
+from robosac.recipe import LearnerConfig, Recipe
+from robosac.tasks.observation import Term
+from tools.learner_speed.shape import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+
+ROWS = 20_000
+SHAPE = Shape()
+
+
+class Still(gymnasium.Env["FloatArray", "FloatArray"]):
+    """An environment of the right shape; it is never stepped."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (SHAPE.obs,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (SHAPE.action,), np.float32)
+
+
+def robosac_update(
+    batch: int,
+    *,
+    layer_norm: bool = False,
+    utd: int = 1,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> Callable[[], None]:
+    """Fill a learner and return its update; the policy's turn is every utd-th."""
+    contract = Contract(
+        env="benchmark",
+        action_lower=(-1.0,) * SHAPE.action,
+        action_upper=(1.0,) * SHAPE.action,
+        obs=(Term(name="observation", size=SHAPE.obs, unit="", clip=None),),
+        golden=(Golden(sensors={}, obs=[0.0] * SHAPE.obs),),
+    )
+    sac = SACConfig(
+        hidden=SHAPE.hidden, layer_norm=layer_norm, policy_delay=utd, precision=precision
+    )
+    recipe = Recipe(name="benchmark", learner=LearnerConfig(batch_size=batch), sac=sac)
+    learner = Learner(recipe, contract, seed=0)
+    learner.ingest(random_rows(learner, ROWS))
+    return learner.update
+
+
+def random_rows(learner: Learner, count: int) -> FloatArray:
+    """Transitions (n, width) of a robot that does nothing sensible and never falls."""
+    layout, rng = learner.layout, np.random.default_rng(0)
+    rows = rng.standard_normal((count, layout.width)).astype(np.float32)
+    rows[:, layout.slice("action")] = rng.uniform(-1, 1, (count, layout.action))
+    for name in ("terminated", "truncated", "policy_version"):
+        rows[:, layout.slice(name)] = 0
+    return rows
+
+
+def other_update(batch: int) -> Callable[[], None]:
+    """Fill the buffer of stable-baselines3 and return its update, the policy's turn included."""
+    policy = {"net_arch": list(SHAPE.hidden)}
+    other = stable_baselines3.SAC(
+        "MlpPolicy", Still(), batch_size=batch, buffer_size=ROWS, policy_kwargs=policy, device="cpu"
+    )
+    other.set_logger(Logger(None, []))
+    other.replay_buffer = filled_buffer(ROWS)
+    return lambda: other.train(gradient_steps=1, batch_size=batch)
+
+
+def filled_buffer(rows: int) -> ReplayBuffer:
+    """Return a buffer of stable-baselines3 that is full of random transitions."""
+    buffer = ReplayBuffer(rows, Still.observation_space, Still.action_space, device="cpu")
+    rng = np.random.default_rng(0)
+    for part in (buffer.observations, buffer.next_observations, buffer.rewards):
+        part[:] = rng.standard_normal(part.shape, dtype=np.float32)
+    buffer.actions[:] = rng.uniform(-1, 1, buffer.actions.shape)
+    buffer.full = True
+    return buffer
