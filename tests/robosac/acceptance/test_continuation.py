@@ -146,9 +146,7 @@ def test_an_episode_cut_by_time_goes_on_in_its_own_last_state(
         return q.sum()
 
     monkeypatch.setattr(losses, "critic_loss", noted)
-    monkeypatch.setattr(
-        learner.algorithm, "targets", lambda obs, _, **options: obs[:, 0].expand(2, -1)
-    )
+    monkeypatch.setattr(learner.algorithm, "_target_values", lambda obs, _: obs[:, 0].expand(2, -1))
     learner.algorithm.scalars["log_alpha"].data.fill_(-100.0)
     for _ in range(10):
         learner.update()
