@@ -65,7 +65,7 @@ class FlashSAC(Algorithm):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of policy and temperature, then of critics, then of targets."""
-        batch = self.reward_scale.scaled(batch)
+        batch = batch._replace(reward=self.reward_scale.scaled(batch.reward))
         metrics: dict[str, Tensor] = {}
         if self.updates % self.config.policy_delay == 0:
             metrics |= self._update_actor(batch)

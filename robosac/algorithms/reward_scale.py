@@ -8,8 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from robosac.algorithms.algorithm import Batch
+    from torch import Tensor
 
     FloatArray = NDArray[np.float32]
 
@@ -49,9 +48,9 @@ class RewardScale:
         deviation = float(np.sqrt(max(square - mean**2, 0.0) + _SMALLEST))
         self.divisor = max(deviation, self._largest / self._bound)
 
-    def scaled(self, batch: Batch) -> Batch:
-        """Return rows with rewards as critics see them; the given ones stay raw."""
-        return batch._replace(reward=batch.reward / self.divisor)
+    def scaled(self, reward: Tensor) -> Tensor:
+        """Rewards (B,) as critics see them; the given ones stay raw."""
+        return reward / self.divisor
 
     def _returns(self, reward: list[float], ended: list[float], run: object) -> list[float]:
         """Return after every step; the next episode begins with none."""
