@@ -20,7 +20,7 @@ from robosac.policy import OnnxPolicy
 from robosac.policy import contract as contracts
 from robosac.replay import Chunk, SegmentLog
 from robosac.run_folder import write_atomically
-from robosac.runner.link import Acting, Link
+from robosac.runner.link import Acting, LocalLink
 from robosac.runner.loop import Loop
 from robosac.wire.names import robot_name
 
@@ -40,11 +40,8 @@ if TYPE_CHECKING:
 _STATUS_ROWS = 200
 
 
-class LockstepLink(Link):
+class LockstepLink(LocalLink):
     """Every recorded row is learned from before the next tick; same seed, same bits."""
-
-    credit = None
-    enough = False
 
     def __init__(self, learner: Learner, log: SegmentLog, *, robot: str, run: str) -> None:
         """Publish the first policy."""
@@ -60,9 +57,6 @@ class LockstepLink(Link):
         """The newest policy."""
         return self._acting
 
-    def wait_until_ready(self) -> None:
-        """There is a policy from the start."""
-
     def record(self, row: FloatArray) -> None:
         """Log the row, learn what it pays for, publish when it is time."""
         chunk = Chunk(robot=self._robot, run=self._run, first=self.made, rows=row[None].copy())
@@ -76,12 +70,6 @@ class LockstepLink(Link):
     def report(self, episode: Episode) -> None:
         """Keep the episode for display."""
         self.episodes.append(episode)
-
-    def poll(self) -> None:
-        """Nothing arrives by itself."""
-
-    def pause(self) -> None:
-        """Never called: there is no bound on credit."""
 
     def finish(self, made: int) -> None:
         """Make the updates that are still owed, and everything durable."""

@@ -207,7 +207,7 @@ class Learner:
         """Make one update; there must be transitions."""
         batch, source = self._batch, self._source
         source.sample(len(self._rows), self.rng, self._rows)
-        if isinstance(source, NStepMemory | Mixture) and source.steps is not None:
+        if source.steps is not None:
             batch = batch._replace(steps=torch.from_numpy(source.steps))
         if self.normaliser is not None:
             batch = self.normaliser.normalised(batch)

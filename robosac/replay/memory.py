@@ -21,6 +21,9 @@ class ReplayMemory:
     an empty memory of any capacity costs nothing.
     """
 
+    steps: FloatArray | None = None
+    """Steps of every row that was sampled last; None is one each."""
+
     def __init__(self, layout: RowLayout, capacity: int) -> None:
         """Reserve room for `capacity` rows; raises ValueError when there is none."""
         if capacity < 1:

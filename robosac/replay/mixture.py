@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robosac.replay.n_step import NStepMemory
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -43,8 +41,6 @@ class Mixture:
 
     @property
     def steps(self) -> FloatArray | None:
-        """Steps of every row that was sampled last, as NStepMemory tells them; None is one each."""
-        online, prior = self._online, self._prior
-        if isinstance(online, NStepMemory) and isinstance(prior, NStepMemory):
-            return np.concatenate((online.steps, prior.steps))
-        return None
+        """Steps of every row that was sampled last; None is one each."""
+        online, prior = self._online.steps, self._prior.steps
+        return None if online is None or prior is None else np.concatenate((online, prior))

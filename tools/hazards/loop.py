@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from robosac.runner.link import Acting, Link
+from robosac.runner.link import LocalLink
 from robosac.runner.loop import Loop
 from robots import SafetyStopError
 
@@ -18,17 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robosac.policy import Contract
-    from robosac.wire.messages import Episode
+    from robosac.runner.link import Acting, Link
     from tools.hazards.trial import Trial
 
     FloatArray = NDArray[np.float32]
 
 
-class BenchLink(Link):
+class BenchLink(LocalLink):
     """Acts by whatever `choose` returns at the moment, and keeps every row."""
-
-    credit = None
-    enough = False
 
     def __init__(self, choose: Callable[[], Acting]) -> None:
         """Ask this function for the policy at every tick."""
@@ -41,24 +38,9 @@ class BenchLink(Link):
         """The policy of this tick."""
         return self._choose()
 
-    def wait_until_ready(self) -> None:
-        """There is a policy."""
-
     def record(self, row: FloatArray) -> None:
         """Keep a row."""
         self.rows.append(row.copy())
-
-    def report(self, episode: Episode) -> None:
-        """Nobody is told."""
-
-    def poll(self) -> None:
-        """Nothing arrives."""
-
-    def pause(self) -> None:
-        """There is no credit to wait for."""
-
-    def finish(self, made: int) -> None:
-        """Everything is kept already."""
 
 
 class TrialEnv(gymnasium.Env["FloatArray", "FloatArray"]):

@@ -8,7 +8,7 @@ import numpy as np
 
 from robosac.learner.learner import Learner
 from robosac.policy import OnnxPolicy
-from robosac.runner.link import Acting, Link
+from robosac.runner.link import Acting, LocalLink
 from robosac.runner.loop import Loop
 from tools.learning_curves import variants
 from tools.learning_curves.overestimation import estimate
@@ -17,18 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robosac.cli.resolve import Workplace
-    from robosac.wire.messages import Episode
     from tools.learning_curves.runs import Run
     from tools.learning_curves.watch import Watch
 
     FloatArray = NDArray[np.float32]
 
 
-class WatchedLink(Link):
+class WatchedLink(LocalLink):
     """Every step is learned from before the next one; nothing is kept on disk."""
-
-    credit = None
-    enough = False
 
     def __init__(self, learner: Learner, watch: Watch, *, seed: int) -> None:
         """Publish the first policy."""
@@ -41,9 +37,6 @@ class WatchedLink(Link):
         """The newest policy."""
         return self._acting
 
-    def wait_until_ready(self) -> None:
-        """There is a policy from the start."""
-
     def record(self, row: FloatArray) -> None:
         """Take a step in, make the updates it pays for, publish and evaluate when it is time."""
         learner = self._learner
@@ -55,18 +48,6 @@ class WatchedLink(Link):
             self._acting = self._publish()
         if self._watch.due(self._made):
             self._show()
-
-    def report(self, episode: Episode) -> None:
-        """Episodes of the exploring policy are no result."""
-
-    def poll(self) -> None:
-        """Nothing arrives by itself."""
-
-    def pause(self) -> None:
-        """Never called: there is no bound on credit."""
-
-    def finish(self, made: int) -> None:
-        """Everything was done step by step."""
 
     def _publish(self, *, last: bool = False) -> Acting:
         file = self._learner.policy_file(self._learner.snapshot(last=last))
