@@ -14,11 +14,16 @@ from robosac.runner.uplink_link import UplinkLink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from robosac.deploy.journey import Journey
     from robosac.env import RobotEnv
     from robosac.flight_log.log import FlightLog
     from robosac.operator import Operator
     from robosac.replay import RowLayout
+
+    FloatArray = NDArray[np.float32]
 
 AnyLink: TypeAlias = SoloLink | UplinkLink
 
@@ -54,13 +59,22 @@ def drive(
         link.poll()
         log.poll()
 
+    def keep(row: FloatArray) -> None:
+        step = mission.layout.view(row)
+        log.transition(row)
+        log.outcome(
+            reward=float(step.reward),
+            terminated=bool(step.terminated),
+            truncated=bool(step.truncated),
+        )
+
     session = Session(env, operator, journey=journey, idle=idle, tell=tell)
     loop = Loop(
         *(session, link, mission.layout),
         run=mission.run,
         seed=mission.seed,
         explore=mission.explore,
-        keep=log.transition,
+        keep=keep,
     )
     if not gc.isenabled():
         gc.collect()

@@ -148,6 +148,7 @@ class FlightLog(Closing):
         self._events: deque[tuple[int, bytes]] = deque()
         self._flooded, self._flooding = 0, threading.RLock()
         self._ticks = self._transitions = self._event_number = self._told = 0
+        self._outcome: TickValues = {}
         config = WriterConfig(
             path=str(path),
             part=0,
@@ -196,7 +197,9 @@ class FlightLog(Closing):
         if motion is not None:
             sensors += [(name, getattr(motion, part)) for name, part in _MOTION]
         known = (("guards", 0), ("number", self._ticks), ("state", _INDEX[safety]))
-        self._link.put(ToWriter.TICK, self._packer.pack((*sensors, *known, *values.items())))
+        told = (*self._outcome.items(), *values.items())
+        self._link.put(ToWriter.TICK, self._packer.pack((*sensors, *known, *told)))
+        self._outcome = {}
         self._ticks += 1
         self.poll()
 
@@ -205,6 +208,10 @@ class FlightLog(Closing):
         stamp = STAMP.pack(self._clock(), self._transitions)
         self._link.put(ToWriter.TRANSITION, stamp + np.asarray(row, _FLOAT).tobytes())
         self._transitions += 1
+
+    def outcome(self, *, reward: float, terminated: bool, truncated: bool) -> None:
+        """Say what the last step has brought; it is logged with the tick that it led to."""
+        self._outcome = {"reward": reward, "terminated": terminated, "truncated": truncated}
 
     def event(self, kind: str, text: str, **fields: Any) -> None:  # noqa: ANN401 -- whatever JSON takes
         """Note that something happened, on whatever thread; it goes out with the next poll()."""

@@ -49,9 +49,13 @@ class NotedLog:
     def __init__(self) -> None:
         self.polls = 0
         self.rows: list[FloatArray] = []
+        self.outcomes: list[dict[str, float]] = []
 
     def transition(self, row: FloatArray) -> None:
         self.rows.append(row)
+
+    def outcome(self, **told: float) -> None:
+        self.outcomes.append(told)
 
     def poll(self) -> None:
         self.polls += 1
@@ -180,6 +184,18 @@ def test_the_log_gets_what_a_learner_gets(driven: Drive) -> None:
     driven.run(steps=5)
     assert len(driven.log.rows) == 5
     assert np.array(driven.log.rows).tobytes() == np.array(driven.link.rows).tobytes()
+
+
+def test_ticks_get_the_reward_of_the_step_that_led_to_them(driven: Drive) -> None:
+    """Told after every step, and how the episode ended with the last one."""
+    driven.policy.on_act = times(driven.rig.operator.quit, 4)
+    driven.run()
+    told = driven.log.outcomes
+    layout = describe_robot(driven.rig.env, model_sha256="").row_layout
+    rewards = layout.view(np.array(driven.log.rows)).reward
+    assert [one["reward"] for one in told] == rewards.tolist()
+    assert [one["truncated"] for one in told] == [False, False, False, True]
+    assert not any(one["terminated"] for one in told)
 
 
 def test_collections_are_short_while_it_runs(driven: Drive) -> None:

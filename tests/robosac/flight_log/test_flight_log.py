@@ -93,6 +93,19 @@ def test_what_nobody_knows_is_nan(log: FlightLog, path: Path) -> None:
     assert ticks["guards"][0] == 0
 
 
+def test_an_outcome_stands_with_the_tick_it_led_to(log: FlightLog, path: Path) -> None:
+    """And with no other: ticks of standing up or damping have no reward."""
+    for step in range(4):
+        if step in (1, 2):
+            log.outcome(reward=float(step), terminated=step == 2, truncated=False)
+        log.tick(reading(step), robots.State.ACTIVE)
+    log.close()
+    ticks = read(path).ticks
+    np.testing.assert_array_equal(ticks["reward"], [np.nan, 1, 2, np.nan])
+    assert ticks["terminated"].tolist() == [False, False, True, False]
+    assert not ticks["truncated"].any()
+
+
 def test_observations_can_be_made_again(path: Path) -> None:
     """A task sees in the log exactly what it saw on the robot, so that others can learn from it."""
     spec, task = robots.find("pup").spec, Walk()
