@@ -6,6 +6,7 @@ RobosacError
 ├── PolicyError              a policy file cannot drive this robot
 │   └── ContractMismatchError   ... because its contract does not fit; one line per field
 ├── CheckpointError          a checkpoint is incomplete or belongs to another run
+├── RankLostError            a process that shared the updates is gone
 └── StorageError             a file could not be written, or holds what it should not
     ├── DamagedRecordError   a record of a segment is torn or corrupt; carries where
     └── LockedError          another process is writing the folder
@@ -66,6 +67,16 @@ class ContractMismatchError(PolicyError):
 
 class CheckpointError(RobosacError):
     """A checkpoint that is incomplete or belongs to another run."""
+
+
+class RankLostError(RobosacError):
+    """A process that shared the updates is gone; what was made since the checkpoint is lost."""
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            "a process that shares the updates is gone; see processes.log, then go on with --resume"
+        )
 
 
 class StorageError(RobosacError):

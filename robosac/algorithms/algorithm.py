@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robosac.algorithms.schedules import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from robosac.algorithms.adam import Adam
     from robosac.algorithms.config import AlgorithmConfig
@@ -79,6 +79,8 @@ class Algorithm(abc.ABC):
         self.updates = 0
         """Updates ever made."""
         self._weights_seed = weights
+        self._share, self._shares = 0, 1
+        self._mean: Callable[[list[Tensor]], Iterable[Tensor]] = _unshared
         self._schedule = Schedule(config.schedule, config.schedule_steps, config.final_lr)
 
     @abc.abstractmethod
@@ -111,6 +113,15 @@ class Algorithm(abc.ABC):
             value.copy_(tensors[name])
         self.updates = updates
 
+    def divide(
+        self, share: int, shares: int, mean: Callable[[list[Tensor]], Iterable[Tensor]]
+    ) -> None:
+        """Let batches be one of so many equal shares, and gradients the mean over all of them.
+
+        Every share draws the noise of the whole batch, so that their generators stay alike.
+        """
+        self._share, self._shares, self._mean = share, shares, mean
+
     @contextmanager
     def seeded(self) -> Iterator[None]:
         """Draw first weights from our own seed and leave torch's global state as it was."""
@@ -126,11 +137,18 @@ class Algorithm(abc.ABC):
         """Let an optimiser make one step down the gradients of its parameters."""
         optimiser = self.optimisers[name]
         share = self._schedule.share(optimiser.steps) if self._schedule.falls else 1.0
-        optimiser.step(gradients, share=share)
+        optimiser.step(self._mean(list(gradients)), share=share)
 
     def noise(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape of `like`."""
-        return torch.randn(like.shape, generator=self.generator)
+        rows, *others = like.shape
+        drawn = torch.randn(rows * self._shares, *others, generator=self.generator)
+        return drawn[self._share * rows : (self._share + 1) * rows]
+
+
+def _unshared(gradients: list[Tensor]) -> list[Tensor]:
+    """Gradients of a batch that is whole."""
+    return gradients
 
 
 class Follower:

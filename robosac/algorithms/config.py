@@ -46,6 +46,10 @@ class AlgorithmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """Numbers that do not go together, one line each."""
         yield from ()
 
+    def indivisible(self) -> str:
+        """Why several processes cannot each learn from a share of a batch; empty if they can."""
+        return ""
+
 
 class SACConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Soft actor-critic, and what DroQ, REDQ and teaching variants change about it."""
@@ -110,6 +114,10 @@ class SACConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_field
                 f"sac.action_samples is {self.action_samples}; expected 1, or actor_gradient "
                 "'reinforce': a reparametrised gradient needs no more"
             )
+
+    def indivisible(self) -> str:
+        """Every process would drop the same units, in rows that are others."""
+        return "drops units of a whole batch" if self.dropout else ""
 
 
 class SAC2018Config(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -226,6 +234,10 @@ class CrossQConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fi
         """Find a spread that its bounds exclude."""
         yield from _spread_conflicts(self)
 
+    def indivisible(self) -> str:
+        """A share of a batch has other statistics."""
+        return "normalises by the statistics of a whole batch"
+
 
 class FlashConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Soft actor-critic with deep normalised networks and categorical critics."""
@@ -274,6 +286,10 @@ class FlashConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_fie
                 yield f"flash.{name} is {list(widths)}; expected the same width for every block"
         if self.bins == 1:
             yield "flash.bins is 1; expected at least 2"
+
+    def indivisible(self) -> str:
+        """A share of a batch has other statistics."""
+        return "normalises by the statistics of a whole batch"
 
 
 def _bound_conflicts(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from robosac.errors import ConfigError
+
+if TYPE_CHECKING:
+    from robosac.recipe import Recipe
 
 
 def at_least(bound: int, name: str, value: int) -> int:
@@ -10,3 +15,18 @@ def at_least(bound: int, name: str, value: int) -> int:
     if value < bound:
         raise ConfigError(f"--{name} is {value}; expected at least {bound}")
     return value
+
+
+def check_ranks(value: int, recipe: Recipe) -> None:
+    """Raise ConfigError when --ranks is no number of shares for batches of this recipe."""
+    if at_least(1, "ranks", value) == 1:
+        return
+    reason = recipe.algorithm.indivisible()
+    if reason:
+        raise ConfigError(f"--ranks is {value}; expected 1: recipe {recipe.name} {reason}")
+    batch = recipe.learner.batch_size
+    if batch % value:
+        raise ConfigError(
+            f"--ranks is {value}; expected a divisor of the batch size {batch} of recipe "
+            f"{recipe.name}"
+        )

@@ -10,7 +10,7 @@ import msgspec
 
 from robosac import __version__, recipe
 from robosac.cli import prior
-from robosac.cli.checks import at_least
+from robosac.cli.checks import at_least, check_ranks
 from robosac.cli.console import Progress, say
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
@@ -42,6 +42,8 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
     """Address to listen on; * as host is every address of this machine."""
     keys: Path | None = None
     """Folder of the learner made by `robosac keys`: only robots on its list are let in."""
+    ranks: int = 1
+    """Processes that share every update; the numbers are those of one, up to rounding."""
     insecure: bool = False
     """Listen beyond this machine without keys: whoever can reach the port is let in."""
 
@@ -62,6 +64,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
                 bind=self.bind,
                 keys=None if self.keys is None else str(self.keys),
                 insecure=self.insecure,
+                ranks=self.ranks,
             )
             supervisor = Supervisor(folder.path, learner=learner, crew=listen, show=progress.show)
             try:
@@ -88,6 +91,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
                     f"run {self.run} brought its own robots; resume it with `robosac sim`"
                 )
             prior.go_on(self.prior, config)
+            check_ranks(self.ranks, config.recipe)
             config = msgspec.structs.replace(config, steps=self._steps() or config.steps)
             folder.reopen(config)
             return folder, config
@@ -98,6 +102,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
             seed=at_least(0, "seed", self.seed),
             prior=prior.begin(self.prior),
         )
+        check_ranks(self.ranks, config.recipe)
         folder = RunFolder(self.run or new_name(f"learn-seed{self.seed}"))
         folder.create(config)
         return folder, config

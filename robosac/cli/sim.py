@@ -10,7 +10,7 @@ import msgspec
 
 from robosac import __version__, recipe
 from robosac.cli import join, prior
-from robosac.cli.checks import at_least
+from robosac.cli.checks import at_least, check_ranks
 from robosac.cli.console import Progress, say
 from robosac.cli.crew import processes
 from robosac.cli.runner_config import SPOOL_MIB, RunnerConfig
@@ -59,6 +59,8 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated time: as fast as the learner keeps up, in real time, or as fast as it can."""
     runners: int = 1
     """Simulated robots that learn together."""
+    ranks: int = 1
+    """Processes that share every update; the numbers are those of one, up to rounding."""
     fleet: str | None = None
     """Spread the runners over a Ray cluster: local, or the address of one (host:port, auto)."""
     learner: str | None = None
@@ -116,6 +118,9 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         if not config.runners:
             raise ConfigError(f"run {options.run} has no robots of its own; use `robosac learn`")
         prior.go_on(options.prior, config)
+        check_ranks(options.ranks, config.recipe)
+        if config.sync and options.ranks > 1:
+            raise ConfigError(f"run {options.run} is one process in lockstep; leave out --ranks")
         return folder, msgspec.structs.replace(config, steps=options.steps or config.steps)
     _check_combination(options)
     config = RunConfig(
@@ -132,6 +137,7 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         emulate=options.emulate,
         prior=prior.begin(options.prior),
     )
+    check_ranks(options.ranks, config.recipe)
     what = (options.env or f"{Path(options.robot).name}-{options.task}").replace("/", "-")
     return RunFolder(options.run or new_name(f"{what}-seed{options.seed}")), config
 
@@ -140,8 +146,10 @@ def _check_combination(options: Sim) -> None:
     """Refuse options that would have to be ignored."""
     if options.pace == "realtime" and options.env is not None:
         raise ConfigError(f"--pace realtime needs a robot; {options.env} has no clock of its own")
-    if options.sync and (options.runners > 1 or options.pace != "learner"):
-        raise ConfigError("--sync is one process in lockstep; leave out --runners and --pace")
+    if options.sync and (options.runners > 1 or options.ranks > 1 or options.pace != "learner"):
+        raise ConfigError(
+            "--sync is one process in lockstep; leave out --runners, --ranks and --pace"
+        )
     if options.emulate and (options.env is not None or options.sync):
         raise ConfigError("--emulate is a robot in real time; leave out --env and --sync")
     if options.emulate:
@@ -169,6 +177,7 @@ def _run_processes(
         bind=options.bind,
         keys=None if options.keys is None else str(options.keys),
         insecure=options.insecure,
+        ranks=options.ranks,
         nice=_STEP_BACK if config.pace == "realtime" else 0,
     )
     supervisor = Supervisor(folder.path, learner=learner, crew=crew, show=progress.show)
@@ -207,6 +216,7 @@ def _guest(options: Sim) -> RunnerConfig:
         (bool(options.prior), "--prior"),
         (options.runner_keys is not None, "--runner-keys"),
         (options.bind != "127.0.0.1:0", "--bind"),
+        (options.ranks != 1, "--ranks"),
     ):
         if given:
             raise ConfigError(f"{name} is the learner's affair; leave it out with --learner")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from robosac.learner.ranks import Leader
     from robosac.policy import Contract
     from robosac.recipe import Recipe
     from robosac.replay import Chunk, RowLayout
@@ -60,6 +61,7 @@ class Learner:
         self.layout = contract.row_layout
         sizes = Sizes(self.layout.obs, self.layout.extra, self.layout.action)
         networks, sampling = np.random.SeedSequence(seed).spawn(2)
+        self._sizes = sizes
         self.algorithm = build(recipe.algorithm, sizes, seed=int(networks.generate_state(1)[0]))
         self.contract = msgspec.structs.replace(
             with_training(contract, recipe=recipe.name, seed=seed, robosac=__version__),
@@ -97,6 +99,7 @@ class Learner:
         self._newest_acting = 0
         self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
         self._batch = _batch_views(torch.from_numpy(self._rows), self.layout)
+        self._leader: Leader | None = None
 
     @property
     def env_steps(self) -> int:
@@ -211,8 +214,18 @@ class Learner:
             batch = batch._replace(steps=torch.from_numpy(source.steps))
         if self.normaliser is not None:
             batch = self.normaliser.normalised(batch)
+        if self._leader is not None:
+            batch = self._leader.share(batch)
         self.metrics |= self.algorithm.update(batch)
         self.owed -= 1
+
+    def lead(self, leader: Leader) -> None:
+        """Share every update with other processes, which start from what has been learned so far.
+
+        Metrics are then those of this process's share.  Raises RankLostError, as update() does.
+        """
+        self._leader = leader
+        leader.lead(self.algorithm, self.recipe, self._sizes)
 
     @property
     def policy_due(self) -> bool:

@@ -16,6 +16,8 @@ class LearnerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Folder with the learner's keys and the list of robots it lets in."""
     insecure: bool = False
     """Listen beyond this machine without keys."""
+    ranks: int = 1
+    """Processes that share every update."""
     nice: int = 0
     """How far it steps back for whatever else runs on this machine, as in nice(1), 0 to 19."""
 

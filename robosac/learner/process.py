@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robosac.errors import CheckpointError, RobosacError, StorageError
+from robosac.errors import CheckpointError, RankLostError, RobosacError, StorageError
 from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_USER
 from robosac.learner import checkpoint, priors
 from robosac.learner.door import Door
@@ -24,6 +24,7 @@ from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
 from robosac.learner.metrics import MetricsWriter, plain
+from robosac.learner.ranks import Leader
 from robosac.learner.service import SILENCE_S, PublishedPolicy, Service
 from robosac.lifeline import Lifeline, tell
 from robosac.policy import contract as contracts
@@ -92,8 +93,9 @@ class Publisher:
 class LearnerProcess:
     """Joins service, learner and publisher until every robot has said goodbye."""
 
-    def __init__(self, options: LearnerOptions) -> None:
+    def __init__(self, options: LearnerOptions, leader: Leader | None = None) -> None:
         """Bind the socket and say where; raises WireError when the address cannot be used."""
+        self._leader = leader
         self._folder = RunFolder(Path(options.folder))
         self._config: RunConfig = self._folder.read_config()
         self._inbox = Inbox()
@@ -161,7 +163,7 @@ class LearnerProcess:
         return learner
 
     def _build(self, contract: Contract) -> Learner:
-        torch.set_num_threads(torch_threads())
+        torch.set_num_threads(torch_threads() if self._leader is None else self._leader.threads)
         learner = Learner(self._config.recipe, contract, seed=self._config.seed)
         priors.take_in(self._config.prior, learner)
         return learner
@@ -171,6 +173,8 @@ class LearnerProcess:
         self._resumed_from = checkpoint.restore_newest(self._folder.checkpoint, learner)
         if self._resumed_from is not None:
             tell(event="resumed", text=str(self._resumed_from))
+        if self._leader is not None:
+            learner.lead(self._leader)
         self._set_pace(learner)
 
     def _learn_and_leave(self, learner: Learner) -> None:
@@ -303,9 +307,14 @@ def torch_threads() -> int:
 def main(options: LearnerOptions) -> int:
     """Run the process; an error of ours becomes one line for the parent and its exit code."""
     try:
-        LearnerProcess(options).run()
+        with contextlib.ExitStack() as sharing:
+            leader = None
+            if options.ranks > 1:
+                leader = sharing.enter_context(contextlib.closing(Leader(options.ranks)))
+            LearnerProcess(options, leader).run()
     except RobosacError as error:
-        code = EXIT_INCOMPLETE if isinstance(error, CheckpointError) else EXIT_USER
+        incomplete = isinstance(error, CheckpointError | RankLostError)
+        code = EXIT_INCOMPLETE if incomplete else EXIT_USER
         tell(event="error", message=str(error), code=code)
         return code
     return EXIT_DONE

@@ -43,6 +43,17 @@ def robosac_update(
     precision: Literal["float32", "bfloat16"] = "float32",
 ) -> Callable[[], None]:
     """Fill a learner and return its update; the policy's turn is every utd-th."""
+    return filled_learner(batch, layer_norm=layer_norm, utd=utd, precision=precision).update
+
+
+def filled_learner(
+    batch: int,
+    *,
+    layer_norm: bool = False,
+    utd: int = 1,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> Learner:
+    """Make a learner whose replay is full of random transitions."""
     contract = Contract(
         env="benchmark",
         action_lower=(-1.0,) * SHAPE.action,
@@ -56,7 +67,7 @@ def robosac_update(
     recipe = Recipe(name="benchmark", learner=LearnerConfig(batch_size=batch), sac=sac)
     learner = Learner(recipe, contract, seed=0)
     learner.ingest(random_rows(learner, ROWS))
-    return learner.update
+    return learner
 
 
 def random_rows(learner: Learner, count: int) -> FloatArray:

@@ -54,9 +54,9 @@ class SimRun:
         """Start a new run."""
         self._start("--env", "Pendulum-v1", "--recipe", str(self._recipe), *options)
 
-    def resume(self) -> None:
+    def resume(self, *options: str) -> None:
         """Go on with the run."""
-        self._start("--resume")
+        self._start("--resume", *options)
 
     def _start(self, *options: str) -> None:
         command = [sys.executable, "-m", "robosac", "sim", "--run", str(self.folder), "--no-video"]
