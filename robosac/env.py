@@ -63,12 +63,15 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
 
         A real one that has been stopped, by whatever, comes to rest first and is not moved again
         before an operator has cleared or enabled it.  Raises SafetyStopError when the robot may
-        not move.
+        not move.  `goes_on` in the info says that it is in the middle of a motion.
         """
         super().reset(seed=seed, options=options)
         self._tick = None
         self.robot.connect()
-        if not self.robot.place(self.np_random):
+        goes_on = self.robot.active
+        if self.robot.place(self.np_random):
+            goes_on = False
+        else:
             self._check_cleared()
         if self.robot.state not in MOVING:
             self.robot.enable()
@@ -82,7 +85,7 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         self._critic.reset()
         self.task.begin(tick, self.np_random)
         obs, extra = self._observe(tick)
-        return obs, {"extra": extra, "motion": tick.motion}
+        return obs, {"extra": extra, "motion": tick.motion, "goes_on": goes_on}
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Command the joints for one control period.

@@ -20,7 +20,7 @@ from robosac.cli.console import complain
 from robosac.cli.join import machine_name
 from robosac.cli.runner_config import SPOOL_MIB
 from robosac.errors import ConfigError, PolicyError, RobosacError, StorageError
-from robosac.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SAFETY
+from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_SAFETY
 from robots import RobotError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Place:
         folder = robots.find(options.robot)
         task = make_task(options.task, folder.spec)
         self.device = serial_robot(folder.spec, port=options.port, imu_port=options.imu)
-        attended = options.gamepad is not None or options.attend is not None
+        attended = (options.gamepad is not None) + (options.attend is not None)
         self.robot: RecordedRobot = RecordedRobot(
             self.device, attended=attended, fade_in=options.learner is None
         )
@@ -248,7 +248,7 @@ def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voic
                 voice.say("waiting for the learner's first policy; q quits")
             drive(place.env, link, operator, journey, mission=mission, log=log, tell=voice.say)
     except Exception as error:
-        if not journey.steps:
+        if journey.limp and not journey.steps:
             raise
         ours = isinstance(error, RobosacError | RobotError)
         journey.error = str(error) if ours else repr(error)
@@ -258,7 +258,11 @@ def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voic
         f"log      {folder / stem}.mcap" + (f" ({log.lost} entries lost)" if log.lost else "")
     )
     figures = {"seed": mission.seed, "log_lost": log.lost, "rows_dropped": link.dropped}
-    return conclude(folder / f"{stem}.json", place.env, journey, voice.say, **figures)
+    cut_short = options.steps is not None and journey.steps < options.steps and not link.enough
+    if cut_short:
+        voice.say(f"ended after {journey.steps} of {options.steps} steps")
+    code = conclude(folder / f"{stem}.json", place.env, journey, voice.say, **figures)
+    return EXIT_INCOMPLETE if cut_short and code == EXIT_DONE else code
 
 
 def _own_folder(options: Deploy, name: str) -> Path:

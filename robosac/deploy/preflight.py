@@ -17,11 +17,15 @@ from robots.safety.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
     from robosac.env import RobotEnv
     from robosac.policy import OnnxPolicy
     from robosac.runner.realtime import Granted
     from robosac.wire.address import Address
-    from robots import RobotState, SafeRobot
+    from robots import RobotSpec, RobotState, SafeRobot
+
+    FloatArray = NDArray[np.float32]
 
 _CYCLES = 50
 _CYCLE_SHARE = 0.7
@@ -72,11 +76,28 @@ def check_readings(robot: SafeRobot) -> Iterator[Finding]:
     yield _attitude(robot, state)
     yield _joints(robot, state)
     if state.temperature is not None:
-        hottest = int(np.argmax(state.temperature))
-        name = spec.joint_names[hottest]
-        yield Finding("ok", "temperature", f"{state.temperature[hottest]:.0f} °C at {name}")
+        yield _temperature(spec, state.temperature)
     if state.voltage is not None:
-        yield Finding("ok", "supply", f"{state.voltage:.1f} V")
+        yield _supply(spec.safety.voltage_min, state.voltage)
+
+
+def _temperature(spec: RobotSpec, temperature: FloatArray) -> Finding:
+    """Whether every joint (J,), °C, is as cool as it must be to move."""
+    hottest = int(np.argmax(temperature))
+    found, limit = float(temperature[hottest]), spec.safety.sit_c
+    words = f"{found:.0f} °C at {spec.joint_names[hottest]}"
+    if found < limit:
+        return Finding("ok", "temperature", words)
+    return Finding("error", "temperature", f"{words}; expected less than {limit:g}, let it cool")
+
+
+def _supply(least: float | None, voltage: float) -> Finding:
+    """Whether there is voltage enough to move, V."""
+    if least is None or voltage >= least:
+        return Finding("ok", "supply", f"{voltage:.1f} V")
+    return Finding(
+        "error", "supply", f"{voltage:.1f} V; expected at least {least:g}, charge the battery"
+    )
 
 
 def _freshness(robot: SafeRobot, state: RobotState) -> Finding:

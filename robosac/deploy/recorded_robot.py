@@ -28,7 +28,7 @@ class RecordedRobot(SafeRobot):
     SafeRobot.
     """
 
-    def __init__(self, robot: Robot, *, attended: bool = False, fade_in: bool = False) -> None:
+    def __init__(self, robot: Robot, *, attended: int = 0, fade_in: bool = False) -> None:
         """Wrap a robot; nothing is logged before record_to()."""
         super().__init__(robot, attended=attended, fade_in=fade_in)
         self._log: FlightLog | None = None

@@ -10,7 +10,6 @@ import gymnasium
 from robosac.operator import Request
 from robosac.runner.loop import WithdrawnError
 from robots import RobotError, SafetyStopError, State
-from robots.safety.states import TORQUE_OFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +93,8 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
             self._journey.limp = False
             self._journey.error = str(error)
             self._tell(f"CUT ITS POWER: {error}")
+        if self._robot.torque_owed:
+            self._journey.limp = False
         self._note_stop()
 
     def _stand_up(self) -> None:
@@ -105,7 +106,7 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
     def _come_to_rest(self) -> None:
         """Sit or damp to the end; a robot whose driver fails is left to its servos' watchdogs."""
         robot = self._robot
-        if robot.state not in TORQUE_OFF:
+        if not robot.limp:
             try:
                 robot.rest()
             except RobotError as error:
@@ -147,7 +148,7 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
     def _look(self) -> None:
         """Let the guards judge a reading, and say how things are when that has changed."""
         reading = None
-        if self._broken is None:
+        if self._broken is None or self._robot.torque_owed:
             try:
                 self._robot.connect()
                 reading = self._robot.read()
@@ -161,10 +162,11 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
     def _situation(self, reading: RobotState | None) -> str:
         """How things are, and what to press."""
         robot = self._robot
-        words = f"{robot.state.words}, torque off"
+        torque = "TORQUE MAY BE ON, CUT ITS POWER" if robot.torque_owed else "torque off"
+        words = f"{robot.state.words}, {torque}"
         if robot.causes:
             words = f"{words}, because of {robot.why}"
-        if reading is None:
+        if reading is None or self._broken is not None:
             return f"{words}: {self._broken}; put it right, then clear (c) opens it anew"
         if robot.state is State.STANDBY and not robot.upright(reading):
             return f"{words}: {_LYING}"
@@ -173,9 +175,9 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
     def _clear(self) -> None:
         """Open what is lost anew, and forget the causes of the stop; nothing moves by it."""
         if self._broken is not None:
-            with contextlib.suppress(RobotError):
-                self._robot.close()
             try:
+                with contextlib.suppress(RobotError):  # torque_owed remembers what it means
+                    self._robot.close()
                 self._robot.connect()
             except RobotError as error:
                 self._tell(f"not yet: {error}")

@@ -185,7 +185,7 @@ class Gamepad(Source):
     def _say_alive(self) -> None:
         now = time.monotonic()
         if self.held and now >= self._alive_at:
-            self._operator.alive()
+            self._operator.alive("gamepad")
             self._alive_at = now + _ALIVE_S
 
 

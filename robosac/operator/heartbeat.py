@@ -128,7 +128,7 @@ class Heartbeat(Source):
             self._holder = beat.session
         if beat.session == self._holder:
             self._held_at = time.monotonic()
-            self._operator.alive()
+            self._operator.alive("attend")
 
     def _answer(self, identity: bytes, beat: Beat) -> None:
         """Report without waiting; who does not read gets none."""

@@ -55,8 +55,8 @@ class Attended(Protocol):
         """Let a clear lead out of the emergency stop."""
         ...
 
-    def alive(self) -> None:
-        """Say that the operator holds on."""
+    def alive(self, source: str) -> None:
+        """Say that one who attends holds on."""
         ...
 
 
@@ -91,6 +91,7 @@ class Operator:
 
     def quit(self, source: str = "program") -> None:
         """Stop if anything moves, and ask for the end."""
+        self._stopped = True
         self._robot.stop()
         self._say(f"quit ({source})")
         with self._changed:
@@ -100,6 +101,7 @@ class Operator:
 
     def stop(self, source: str = "program") -> None:
         """Let the robot sit down now; a go that nobody has taken yet is off."""
+        self._stopped = True  # before a robot at rest takes the stop, and rises all the same
         self._robot.stop()
         self._say(f"stop ({source})")
         with self._changed:
@@ -117,9 +119,9 @@ class Operator:
         self._robot.release_estop()
         self._say(f"emergency stop released ({source})")
 
-    def alive(self) -> None:
-        """Hold the dead-man; to be repeated every 100 ms for as long as it is held."""
-        self._robot.alive()
+    def alive(self, source: str) -> None:
+        """Hold a dead-man; to be repeated every 100 ms for as long as it is held."""
+        self._robot.alive(source)
 
     @property
     def state(self) -> State:
@@ -135,9 +137,10 @@ class Operator:
         """Return the requests that came in the last FRESH_S, and forget all but a quit."""
         with self._changed:
             self._drop_old()
+            if self._stopped:
+                self._edges.pop(Request.GO, None)
             taken = frozenset(self._edges)
             self._edges.clear()
-            self._stopped = False
         return taken | {Request.QUIT} if self._quitting else taken
 
     def wait(self, timeout_s: float) -> bool:
@@ -159,7 +162,7 @@ class Operator:
             if self._stopped or self._quitting:
                 self._stopped = False
                 self._robot.stop()
-            for request in self._edges:
+            for request in list(self._edges):
                 _log.info("operator: %s ignored, the robot moves already", request.value)
             self._edges.clear()
 
@@ -171,6 +174,8 @@ class Operator:
             return
         self._say(f"{request.value} ({source})")
         with self._changed:
+            if request is Request.GO:
+                self._stopped = False  # it was before
             self._edges[request] = self._clock()
             self._changed.notify_all()
 
@@ -192,5 +197,5 @@ class Operator:
         now = self._clock()
         for request, since in list(self._edges.items()):
             if now - since > FRESH_S:
-                del self._edges[request]
+                self._edges.pop(request, None)  # a signal handler may have been quicker
                 _log.info("operator: %s is too old and dropped; ask again", request.value)

@@ -53,6 +53,10 @@ class Link(abc.ABC):
         """Tell how an episode went; for display."""
 
     @abc.abstractmethod
+    def stands(self) -> None:
+        """Say that the robot begins from a stand: another policy may act without a jump."""
+
+    @abc.abstractmethod
     def poll(self) -> None:
         """Take in what has arrived: policies and credit."""
 
@@ -76,6 +80,9 @@ class LocalLink(Link):
 
     def report(self, episode: Episode) -> None:
         """Nobody displays it."""
+
+    def stands(self) -> None:
+        """No policy waits for it."""
 
     def poll(self) -> None:
         """Nothing arrives."""

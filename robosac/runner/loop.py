@@ -98,6 +98,8 @@ class Loop:
                 if wanted():
                     obs, info = self._env.reset()
                     self._noise.reset()
+                    if not info.get("goes_on", False):
+                        self._link.stands()
 
     def _step(
         self, obs: FloatArray, info: dict[str, Any], tally: Tally

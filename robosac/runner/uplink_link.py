@@ -163,8 +163,11 @@ class UplinkLink(Link):
         self._outbox.send(self._pipe)
 
     def report(self, episode: Episode) -> None:
-        """Pass an episode on, already encoded for the wire; now any checked policy may act."""
+        """Pass an episode on, already encoded for the wire."""
         self._pipe.send(ToUplink.EPISODE, _encoder.encode(episode))
+
+    def stands(self) -> None:
+        """Now any checked policy may act, also one that would have been a jump in motion."""
         self._checker.swap(standing=True)
 
     def poll(self) -> None:

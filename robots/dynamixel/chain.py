@@ -150,6 +150,7 @@ class Chain:
         for _ in range(_SAMPLE_ROUNDS):  # fast reads that do not work cost two before plain ones do
             if self.read().stamp_ns.all():
                 break
+        self._read_slow(range(len(self._ids)))  # who starts a robot wants to know before it moves
         return self._setup.repaired
 
     def describe(self) -> list[str]:
@@ -268,7 +269,9 @@ class Chain:
             # Replies that are on their way now have another length than those to the next read.
             self._spare ^= 1
         elif now_ns >= self._slow_due_ns:  # else waiting has cost time enough
-            self._read_slow(now_ns)
+            self._slow_due_ns = now_ns + _SLOW_PERIOD_NS // len(self._ids)
+            self._read_slow([self._slow_next])
+            self._slow_next = (self._slow_next + 1) % len(self._ids)
         return self.state
 
     def _name_silent(self, found: Sequence[Status | None]) -> None:
@@ -368,16 +371,14 @@ class Chain:
         possible |= not self.enabled
         return possible
 
-    def _read_slow(self, now_ns: int) -> None:
-        """Ask the servo whose turn it is for voltage and temperature."""
-        index = self._slow_next
-        self._slow_next = (index + 1) % len(self._ids)
-        self._slow_due_ns = now_ns + _SLOW_PERIOD_NS // len(self._ids)
-        (status,) = self.bus.sync_read(_SLOW, _SLOW_SIZE, self._ids[index : index + 1])
-        if status is not None and not status.number:
-            self.state.voltage[index] = Register.PRESENT_VOLTAGE.decode(status.data[:2])
-            self.state.voltage[index] *= VOLT_PER_COUNT
-            self.state.temperature[index] = status.data[2]
+    def _read_slow(self, places: Sequence[int]) -> None:
+        """Ask some servos for voltage and temperature."""
+        found = self.bus.sync_read(_SLOW, _SLOW_SIZE, [self._ids[place] for place in places])
+        for place, status in zip(places, found, strict=True):
+            if status is not None and not status.number:
+                counts = Register.PRESENT_VOLTAGE.decode(status.data[:2])
+                self.state.voltage[place] = counts * VOLT_PER_COUNT
+                self.state.temperature[place] = status.data[2]
 
     def write(self, positions: ArrayLike) -> FloatArray:
         """Send goals, rad, shape (J,), and return what was sent: clipped, in whole counts.

@@ -15,8 +15,8 @@ class Orders:
         """Nothing is asked for, and nobody has been seen."""
         self.estop_held = False
         """Whether the emergency stop has not been released since it was last pressed."""
-        self.alive_ns: int | None = None
-        """Robot time of the operator's last sign of life, ns."""
+        self.alive_ns: dict[str, int] = {}
+        """Robot time of the last sign of life of everybody who attends, ns."""
         self._stop = self._estop = False
 
     def stop(self) -> None:
@@ -46,6 +46,8 @@ class Orders:
         self._estop = False
         return True
 
-    def gone(self, now_ns: int, patience_s: float) -> bool:
-        """Whether the operator has given no sign of life for so long, or none ever."""
-        return self.alive_ns is None or now_ns - self.alive_ns > patience_s * 1e9
+    def gone(self, now_ns: int, patience_s: float, attended: int) -> bool:
+        """Whether one of so many has given no sign of life for so long, or none ever."""
+        seen_ns = list(self.alive_ns.values())
+        late = any(now_ns - one_ns > patience_s * 1e9 for one_ns in seen_ns)
+        return late or len(seen_ns) < attended

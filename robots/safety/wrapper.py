@@ -55,10 +55,11 @@ class SafeRobot(Robot):
     the next read() or write() acts on them.
     """
 
-    def __init__(self, robot: Robot, *, attended: bool = False, fade_in: bool = False) -> None:
+    def __init__(self, robot: Robot, *, attended: int = 0, fade_in: bool = False) -> None:
         """Wrap a robot; limits come from its spec.
 
-        An attended one moves only as long as alive() is called at least every deadman_s.  With
+        One that is attended by so many moves only as long as each of them calls alive() at least
+        every deadman_s.  With
         `fade_in` commands count little by little after standing up; not for a policy that learns,
         which would take for the effect of its actions what they had no part in.
         """
@@ -68,7 +69,7 @@ class SafeRobot(Robot):
         self._judge, self._targets = Judge(spec), Targets(spec, fade_in=fade_in)
         self._machine, self._still = Machine(), StillWatch(spec)
         self._account = Account()
-        self._connected = self._damped_estop = False
+        self._connected = self._damped_estop = self._owed = False
         self._disarmed_ns: int | None = None
         self._reading: RobotState | None = None
 
@@ -86,6 +87,19 @@ class SafeRobot(Robot):
     def active(self) -> bool:
         """Whether the caller's commands reach the joints (HOLD counts: it is expected to pass)."""
         return self.state in (State.ACTIVE, State.HOLD)
+
+    @property
+    def limp(self) -> bool:
+        """Whether the present state leaves the joints without any torque; see torque_owed."""
+        return self.state in TORQUE_OFF and not self._damped_estop
+
+    @property
+    def torque_owed(self) -> bool:
+        """Whether the torque should be off, and nothing has confirmed yet that it is.
+
+        It is taken off again at every read() and write().
+        """
+        return self.limp and self._owed
 
     @property
     def interventions(self) -> Counter[str]:
@@ -145,9 +159,9 @@ class SafeRobot(Robot):
         """Say that the emergency stop is no longer pressed; clear() is allowed then."""
         self._orders.release_estop()
 
-    def alive(self) -> None:
-        """Give a sign of life of the operator who attends this robot."""
-        self._orders.alive_ns = self._robot.now()
+    def alive(self, source: str = "") -> None:
+        """Give a sign of life of one who attends this robot; sources tell several apart."""
+        self._orders.alive_ns[source] = self._robot.now()
 
     def tick_late(self, late_s: float) -> None:
         """Say, once for every tick of the control loop, how late it began, s; 0.0 when on time.
@@ -161,12 +175,16 @@ class SafeRobot(Robot):
     def clear(self) -> None:
         """Forget the causes of a stop, as a local operator does once the torque is off.
 
-        After an emergency stop only when it has been released.  Never starts motion; enable()
-        judges a fresh reading before it does.
+        After an emergency stop only when it has been released, and when it was there before the
+        clear.  Never starts motion; enable() judges a fresh reading before it does.
         """
+        known = self.state
         self._take_orders()
+        if self.state is not known:
+            _log.info("safety: clear ignored in %s, which it came too early for", self.state.value)
+            return
         held = self.state is State.ESTOP and self._orders.estop_held
-        if held or not self._limp:
+        if held or not self.limp:
             reason = "release the emergency stop first" if held else "the torque is still on"
             _log.info("safety: clear ignored in %s: %s", self.state.value, reason)
             return
@@ -180,11 +198,13 @@ class SafeRobot(Robot):
         """
         with self._latching_errors():
             self._take_orders()
-            reading = self._judge.sift(self._robot.read(), limp=self._limp)
+            reading = self._judge.sift(self._robot.read(), limp=self.limp)
             self._take_orders()
             self._sense(reading)
             self._reading = reading
             self._examine(reading)
+            if self.torque_owed:
+                self._stay_limp()
         return reading
 
     def write(self, command: JointCommand) -> JointCommand:
@@ -197,7 +217,7 @@ class SafeRobot(Robot):
             raise NotConnectedError(self.spec.name)
         with self._latching_errors():
             self._take_orders()
-            if self._reading is not None and not self._limp:
+            if self._reading is not None and not self.limp:
                 self._sense(self._reading)
             if self.active:
                 self._hear(command)
@@ -223,20 +243,22 @@ class SafeRobot(Robot):
 
         A latched cause stays latched.
         """
-        self._damped_estop = False
+        self._damped_estop, confirmed = False, False
         try:
             with self._latching_errors():
                 self._robot.disarm(reason)
+            confirmed = self._connected
         finally:
             latched = self._machine.latched
             if self._go(Event.DISARM_LATCHED if latched else Event.DISARM, Guard.OPERATOR_STOP):
                 self._account.mark(Guard.OPERATOR_STOP)
+            self._owed = self._owed and not confirmed
 
     def rest(self) -> None:
         """Sit down, or damp to the end, whatever is under way, and take the torque off."""
         self._go(Event.STOP)
         stance = JointCommand.towards(self._targets.stance, self.spec)
-        while not self._limp:
+        while not self.limp:
             started_ns = self.now()
             self.write(stance)
             self.wait_until(started_ns + _REST_PERIOD_NS)
@@ -248,10 +270,13 @@ class SafeRobot(Robot):
     def close(self) -> None:
         """Come to rest, disarm and close; each is tried whatever happens to the one before."""
         with contextlib.ExitStack() as steps:
-            steps.callback(self._robot.close)
+            steps.callback(self._disconnect)
             steps.callback(self.disarm, "close")
             self._try_to_rest()
-            self._connected = False
+
+    def _disconnect(self) -> None:
+        self._connected = False
+        self._robot.close()
 
     def base_motion(self) -> BaseMotion | None:
         """How the base moves, if the robot knows."""
@@ -291,7 +316,7 @@ class SafeRobot(Robot):
                 self._machine.danger(guard, now_ns)
         self._account.mark(doubt, known=known_doubt)
         self._weigh()
-        if not self._limp and self.state not in MOVING:
+        if not self.limp and self.state not in MOVING:
             self._end_damping(reading)
 
     def _examine(self, reading: RobotState) -> None:
@@ -348,7 +373,7 @@ class SafeRobot(Robot):
             if arrived:
                 self._go(Event.ARRIVED)
             return scripted
-        return None if self._limp else self._targets.damping(measured)
+        return None if self.limp else self._targets.damping(measured)
 
     def _stay_limp(self) -> None:
         """Take the torque off when it should have gone, and again every now and then."""
@@ -356,17 +381,13 @@ class SafeRobot(Robot):
         if self._disarmed_ns is None or now_ns - self._disarmed_ns >= _DISARM_PERIOD_NS:
             self._robot.disarm(self.state.words)
             self._disarmed_ns = now_ns
+            self._owed = self._owed and not self._connected
 
     def _measured(self) -> FloatArray:
         """The last measured joint positions; the stance when they are unknown."""
         if self._reading is None or self._judge.dangers & Guard.STATE_NOT_FINITE:
             return self._targets.stance
         return self._reading.position
-
-    @property
-    def _limp(self) -> bool:
-        """Whether the present state leaves the joints without any torque."""
-        return self.state in TORQUE_OFF and not self._damped_estop
 
     def _take_orders(self) -> None:
         """Act on what the operator has asked for since the last time."""
@@ -378,7 +399,7 @@ class SafeRobot(Robot):
             self._sit(Guard.OPERATOR_GONE, f"no sign of life for {self.spec.safety.deadman_s} s")
 
     def _emergency_stop(self) -> None:
-        carried = not self._limp
+        carried = not self.limp
         if not self._go(Event.ESTOP, Guard.ESTOP):
             return
         self._account.mark(Guard.ESTOP)
@@ -389,7 +410,8 @@ class SafeRobot(Robot):
 
     def _operator_gone(self) -> bool:
         patience_s = self.spec.safety.deadman_s
-        return self._attended and self._orders.gone(self._robot.now(), patience_s)
+        gone = self._orders.gone(self._robot.now(), patience_s, self._attended)
+        return bool(self._attended) and gone
 
     def _sit(self, guard: Guard, words: str = "") -> None:
         """Sit down for a reason, which counts if it makes the robot do so."""
@@ -404,10 +426,12 @@ class SafeRobot(Robot):
             self._still.forget()
 
     def _go(self, event: Event, because: Guard = Guard.NONE, words: str = "") -> bool:
+        carried = not self.limp
         changed = self._machine.go(event, self._robot.now(), because, words)
         if changed:
             self._still.forget()
             self._disarmed_ns = None
+            self._owed = carried or self._owed
         return changed
 
     def _forget(self) -> None:

@@ -203,7 +203,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 def test_info_says_what_was_done(env: RobotEnv) -> None:
     """The keys that the runner records, and the reward is the sum of its terms."""
     _, info = env.reset()
-    assert set(info) == {"extra", "motion"}
+    assert set(info) == {"extra", "motion", "goes_on"}
     _, reward, _, _, info = env.step(ZERO)
     keys = {"extra", "executed", "guards", "dt", "rewards", "forward_mps", "motion"}
     assert set(info) == keys

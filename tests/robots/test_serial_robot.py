@@ -131,15 +131,16 @@ def test_a_driven_robot_stands_up_and_knows_how_far_it_rose(rig: SerialRig) -> N
     assert high.source == "leg odometry"
 
 
-def test_all_that_servos_measure_is_known_after_a_second(rig: SerialRig) -> None:
-    """Temperatures and voltages come one servo at a time; until all are there, none is."""
-    first = rig.robot.read()
-    assert first.temperature is None
-    assert first.voltage is None
-    state = tick(rig.robot, 60)
-    assert state.temperature is not None
-    np.testing.assert_allclose(state.temperature, 25, atol=1)
-    assert state.voltage == pytest.approx(11.1, abs=0.2)
+def test_all_that_servos_measure_is_known_from_the_start_and_renewed(rig: SerialRig) -> None:
+    """Who starts the robot knows heat and supply; then they come anew one servo at a time."""
+    for state in (rig.robot.read(), tick(rig.robot, 60)):
+        assert state.temperature is not None
+        np.testing.assert_allclose(state.temperature, 25, atol=1)
+        assert state.voltage == pytest.approx(11.1, abs=0.2)
+    rig.bench.servos[5].actuator.temperature = 60.0
+    hot = tick(rig.robot, 60).temperature
+    assert hot is not None
+    assert hot.argmax() == 5
 
 
 def test_what_is_applied_is_whole_counts_within_the_mechanical_limits(rig: SerialRig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -37,12 +37,22 @@ UPSIDE_DOWN = {"quaternion": np.array([0, 1, 0, 0], np.float32)}
 class Machine(MujocoRobot):
     """A pup in simulated time whose sensors and cable the test holds in its hands."""
 
-    def __init__(self) -> None:
-        super().__init__(robots.find("pup"))
+    def __init__(self, *, estop: Literal["off", "damp"] = "off") -> None:
+        folder = robots.find("pup")
+        safety = msgspec.structs.replace(folder.spec.safety, estop=estop)
+        spec = msgspec.structs.replace(folder.spec, safety=safety)
+        super().__init__(dataclasses.replace(folder, spec=spec))
         self.stiff = 0
         """Commands that carried a stiffness."""
         self.error: Exception | None = None
         """What every exchange with it raises from now on."""
+        self.unconfirmed: Exception | None = None
+        """What taking its torque off raises from now on."""
+        self.measured: dict[str, Any] = {
+            "temperature": np.full(12, 30, np.float32),
+            "voltage": 11.1,
+        }
+        """What only servos know, and no simulator."""
         self.sensors: dict[str, Any] = {}
         """What its sensors say otherwise than the truth."""
         self.on_write: Deed = _nothing
@@ -63,7 +73,7 @@ class Machine(MujocoRobot):
         self.on_read()
         self._try()
         reading = dataclasses.replace(super().read(), **self.sensors)
-        return dataclasses.replace(reading, temperature=np.full(12, 30, np.float32), voltage=11.1)
+        return dataclasses.replace(reading, **self.measured)
 
     def write(self, command: JointCommand) -> JointCommand:
         self.on_write()
@@ -73,6 +83,8 @@ class Machine(MujocoRobot):
 
     def disarm(self, reason: str) -> None:
         self._try()
+        if self._connected and self.unconfirmed is not None:
+            raise self.unconfirmed
         super().disarm(reason)
 
     def _try(self) -> None:
@@ -101,8 +113,14 @@ class Script(Operator):
 class Rig:
     """A session on that machine."""
 
-    def __init__(self, *, episode_s: float = 20.0, attended: bool = False) -> None:
-        self.machine = Machine()
+    def __init__(
+        self,
+        *,
+        episode_s: float = 20.0,
+        attended: bool = False,
+        estop: Literal["off", "damp"] = "off",
+    ) -> None:
+        self.machine = Machine(estop=estop)
         self.robot = RecordedRobot(self.machine, attended=attended)
         config = WalkConfig(control_hz=50.0, episode_s=episode_s, forward_mps=0.25)
         self.env = RobotEnv(self.robot, Walk(config))

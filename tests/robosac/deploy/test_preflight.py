@@ -68,6 +68,29 @@ def test_old_samples_are_an_error(rig: Rig, sensors: dict[str, float], words: st
     assert found.text.startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("sensors", "what", "severity", "words"),
+    [
+        ({}, "temperature", "ok", "30 °C at FR_hip_joint"),
+        ({}, "supply", "ok", "11.1 V"),
+        ({"temperature": 64.9}, "temperature", "ok", "65 °C"),
+        ({"temperature": 65.0}, "temperature", "error", "expected less than 65, let it cool"),
+        ({"voltage": 9.9}, "supply", "ok", "9.9 V"),
+        ({"voltage": 9.8}, "supply", "error", "expected at least 9.9, charge the battery"),
+    ],
+)
+def test_a_hot_servo_or_a_flat_battery_is_no_start(
+    rig: Rig, sensors: dict[str, float], what: str, severity: str, words: str
+) -> None:
+    """With the number from which it would have to sit down again."""
+    temperature = np.full(12, 30, np.float32)
+    temperature[0] = sensors.get("temperature", 30.0)
+    rig.machine.measured = {"voltage": 11.1, **sensors, "temperature": temperature}
+    found = readings(rig)[what]
+    assert found.severity == severity
+    assert words in found.text
+
+
 def test_joints_where_they_cannot_be_are_named(rig: Rig) -> None:
     """Beyond a stop that gives way a little they are turned by hand; without position, errors."""
     rig.robot.connect()

@@ -10,7 +10,7 @@ import pytest
 from robosac.operator import Request
 from robosac.runner.loop import WithdrawnError
 from robots import State
-from robots.errors import PortLostError
+from robots.errors import PortLostError, ServoEnableError
 from tests.robosac.deploy.conftest import UPSIDE_DOWN, Rig, times
 
 if TYPE_CHECKING:
@@ -281,6 +281,67 @@ def test_quit_counts_when_the_driver_is_lost(rig: Rig) -> None:
     assert not rig.journey.limp
     assert "/dev/ttyUSB0" in rig.journey.error
     assert rig.has_told("CUT ITS POWER: ")
+
+
+def test_a_torque_that_does_not_go_is_said_and_taken_off_when_it_can_be(rig: Rig) -> None:
+    """A cable that came loose with the emergency stop: nobody is told that the torque is off."""
+    rig.go()
+    rig.machine.unconfirmed = ServoEnableError("servos 4, 5 did not confirm; cut their power")
+    rig.operator.estop()
+    assert rig.step()
+    told = len(rig.told)
+    rig.operator.then(lambda: None, lambda: setattr(rig.machine, "unconfirmed", None))
+    rig.operator.then(rig.operator.quit)
+    withdrawn(rig)
+    first, *_, last = rig.told[told:]
+    assert "emergency stop, TORQUE MAY BE ON, CUT ITS POWER" in first
+    assert "servos 4, 5 did not confirm" in first
+    assert "emergency stop, torque off" in last
+    rig.session.close()
+    assert rig.journey.limp
+
+
+def test_a_clear_without_a_port_does_not_make_the_torque_go(rig: Rig) -> None:
+    """It is still said at the end that nobody knows."""
+    rig.go()
+    rig.machine.error = PortLostError("/dev/ttyUSB0", "unplugged")
+    rig.step()
+    rig.operator.then(rig.operator.clear, rig.operator.quit)
+    withdrawn(rig)
+    rig.machine.error = None  # a driver that is closed raises nothing
+    rig.session.close()
+    assert not rig.journey.limp
+
+
+def test_a_damped_emergency_stop_is_damped_to_its_end() -> None:
+    """Where robot.toml says so; then the torque is off, without anybody's doing."""
+    rig = Rig(estop="damp")
+    rig.go()
+    rig.operator.estop()
+    assert rig.step()
+    assert not rig.robot.limp
+    seen: list[bool] = []
+    rig.operator.then(lambda: seen.append(rig.robot.limp), rig.operator.quit)
+    withdrawn(rig)
+    assert seen == [True]
+    assert not rig.robot.torque_owed
+    assert rig.state is State.ESTOP
+
+
+def test_it_is_known_whether_an_episode_begins_from_a_stand() -> None:
+    """A policy that would be a jump in motion waits for one that does."""
+    rig = Rig(episode_s=0.1)
+    rig.operator.then(rig.operator.go)
+    _, info = rig.session.reset()
+    assert not info["goes_on"]
+    assert rig.step(5)
+    _, info = rig.session.reset()
+    assert info["goes_on"]
+    rig.operator.stop()
+    assert rig.step()
+    rig.operator.then(rig.operator.go)
+    _, info = rig.session.reset()
+    assert not info["goes_on"]
 
 
 def test_nobody_holding_on_is_said(rig: Rig) -> None:

@@ -38,7 +38,7 @@ class Told:
         """Remember it."""
         self._note("release")
 
-    def alive(self) -> None:
+    def alive(self, source: str) -> None:
         """Remember it."""
         self._note("alive")
 

@@ -47,7 +47,7 @@ class Walk:
         """Tick until it is in one of these states, holding on meanwhile if the pad does."""
         for ticks in range(1, at_most + 1):
             if self.gamepad.held:
-                self.operator.alive()
+                self.operator.alive("gamepad")
             if self.tick() in states:
                 return ticks
         raise AssertionError(f"{self.robot.state} after {at_most} ticks")
@@ -64,7 +64,7 @@ class Walk:
         self.device.press(A)
         assert self.operator.wait(PATIENCE_S)
         assert self.operator.take() == {Request.GO}
-        self.operator.alive()
+        self.operator.alive("gamepad")
         self.robot.enable()
         self.operator.forget()
         self.tick_until(STANDS)
@@ -83,7 +83,7 @@ def test_held_it_moves_and_released_it_sits_down(walk: Walk) -> None:
     """Within the dead-man's time and one tick, and the torque goes off."""
     walk.start()
     walk.tick_until({State.ACTIVE}, at_most=100)
-    walk.operator.alive()
+    walk.operator.alive("gamepad")
     walk.device.send(event(R1, 0))
     until(lambda: not walk.gamepad.held)
     ticks = walk.tick_until({State.SIT})
@@ -131,6 +131,6 @@ def test_a_stop_sits_it_down_and_an_early_go_starts_nothing(walk: Walk) -> None:
     walk.press(B, lambda: walk.tick() is State.SIT)
     walk.device.send(event(A, 1), event(R1, 0))
     until(lambda: not walk.gamepad.held)
-    walk.operator.alive()
+    walk.operator.alive("gamepad")
     walk.tick_until({State.STANDBY})
     assert walk.operator.take() == frozenset()

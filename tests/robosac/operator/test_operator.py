@@ -40,7 +40,7 @@ def test_stop_estop_release_and_alive_reach_the_robot_at_once(
     operator.stop()
     operator.estop()
     operator.release()
-    operator.alive()
+    operator.alive("gamepad")
     assert robot.calls == ["stop", "estop", "release", "alive"]
     assert not operator.wait(0)
     assert operator.take() == NOTHING
@@ -138,6 +138,39 @@ def test_a_stop_between_a_go_and_the_motion_is_passed_on_again(
     robot.state = State.RAMP
     operator.forget()
     assert robot.calls == ["stop"]
+
+
+@pytest.mark.parametrize("halt", [Operator.stop, Operator.quit])
+def test_a_stop_overtaken_by_the_motion_it_is_to_prevent_is_passed_on(
+    operator: Operator,
+    robot: Told,
+    halt: Callable[[Operator], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The robot at rest takes the stop, rises, and says so before its thread goes on."""
+    operator.go()
+    assert operator.take() == {Request.GO}
+    usual = robot.stop
+
+    def overtaken() -> None:
+        usual()
+        monkeypatch.setattr(robot, "stop", usual)
+        operator.forget()
+
+    monkeypatch.setattr(robot, "stop", overtaken)
+    halt(operator)
+    assert robot.calls == ["stop", "stop"]
+
+
+def test_a_go_is_off_as_soon_as_a_stop_is_under_way(
+    operator: Operator, robot: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the stop has not got to cancel it yet."""
+    operator.go()
+    monkeypatch.setattr(robot, "stop", lambda: taken.append(operator.take()))
+    taken: list[frozenset[Request]] = []
+    operator.stop()
+    assert taken == [frozenset()]
 
 
 def test_an_old_stop_does_not_stop_the_next_motion(operator: Operator, robot: Told) -> None:

@@ -30,6 +30,7 @@ class Counting(gymnasium.Env[FloatArray, FloatArray]):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
         self.action_space = gymnasium.spaces.Box(0.0, 4.0, (1,), np.float32)
         self.timed = timed
+        self.goes_on = False
         self.seeds: list[int | None] = []
         self.actions: list[float] = []
         self.at = 0
@@ -41,7 +42,7 @@ class Counting(gymnasium.Env[FloatArray, FloatArray]):
         super().reset(seed=seed)
         self.seeds.append(seed)
         self.at = 0
-        return np.zeros(1, np.float32), {}
+        return np.zeros(1, np.float32), {"goes_on": True} if self.goes_on else {}
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Count; the reward is ten times the step."""
@@ -101,6 +102,10 @@ class NotedLink(Link):
         """Noted."""
         self.episodes.append(episode)
 
+    def stands(self) -> None:
+        """Noted."""
+        self.events.append("stands")
+
     def poll(self) -> None:
         """Noted."""
         self.events.append("poll")
@@ -124,6 +129,15 @@ def play(
     loop.run(steps, stopped=lambda: False)
     assert loop.made == len(link.rows) == steps
     return [LAYOUT.view(row) for row in link.rows]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_link_hears_when_an_episode_begins_from_a_stand(*, goes_on: bool) -> None:
+    """And does not when the robot is in motion: there a policy that jumps must not take over."""
+    env, link = Counting(), NotedLink(FakePolicy(1.0))
+    env.goes_on = goes_on
+    play(env, link, 2 * EPISODE + 1)
+    assert link.events.count("stands") == (0 if goes_on else 2)
 
 
 def test_correlated_noise_ends_with_its_episode() -> None:

@@ -80,6 +80,25 @@ def test_nobody_there_is_no_start(new_bench: Callable[..., Bench], silence_ms: i
     bench.safe.enable()
 
 
+def test_where_two_attend_both_must(new_bench: Callable[..., Bench]) -> None:
+    """One alone is no start, and the robot sits down for whichever falls silent."""
+    bench = new_bench(attended=2)
+    bench.safe.alive("gamepad")
+    with pytest.raises(SafetyStopError, match="operator_gone"):
+        bench.safe.enable()
+    bench.safe.alive("attend")
+    bench.safe.enable()
+    for _ in range(25):
+        bench.safe.alive("attend")
+        bench.tick()
+    assert bench.state.value != "sit"
+    for _ in range(2):
+        bench.safe.alive("attend")
+        bench.tick()
+    assert bench.state is State.SIT
+    assert bench.safe.causes == (Guard.OPERATOR_GONE,)
+
+
 def test_silence_in_standby_is_nothing(attended: Bench) -> None:
     """Nobody has to watch a limp robot."""
     for _ in range(100):

@@ -71,6 +71,50 @@ def test_a_torque_that_would_not_go_is_taken_off_at_the_next_call(bench: Bench) 
     assert bench.robot.limp
 
 
+def test_a_torque_that_would_not_go_is_owed_while_the_robot_is_only_read(bench: Bench) -> None:
+    """A robot at rest is not written to: every reading tries again, until it is confirmed."""
+    bench.to(State.ACTIVE)
+    assert not bench.safe.torque_owed
+    bench.robot.fails["disarm"] = OSError("cable")
+    bench.safe.estop()
+    for _ in range(3):
+        with pytest.raises(OSError, match="cable"):
+            bench.safe.read()
+        assert bench.safe.torque_owed
+    bench.robot.fails.clear()
+    bench.safe.read()
+    assert bench.robot.limp
+    assert not bench.safe.torque_owed
+
+
+def test_a_torque_that_is_owed_outlives_a_driver_that_has_gone(bench: Bench) -> None:
+    """A driver that is closed has nothing to take off, which confirms nothing."""
+    bench.to(State.ACTIVE)
+    bench.robot.fails["disarm"] = OSError("cable")
+    for _ in range(2):
+        with pytest.raises(OSError, match="cable"):
+            bench.safe.close()
+    bench.robot.fails.clear()
+    bench.safe.disarm("closed")
+    bench.safe.close()
+    assert bench.safe.torque_owed
+    bench.safe.connect()
+    bench.safe.read()
+    assert not bench.safe.torque_owed
+
+
+def test_damping_that_ends_at_a_reading_takes_the_torque_off_there(damped: Bench) -> None:
+    """As for a robot that somebody only watches."""
+    damped.to(State.ACTIVE)
+    damped.fire(Event.ESTOP)
+    damped.tick()
+    assert not damped.safe.limp
+    damped.robot.clock_ns += 4_000_000_000
+    damped.safe.read()
+    assert damped.safe.limp
+    assert damped.robot.limp
+
+
 def test_an_emergency_stop_from_a_signal_handler_is_not_lost(bench: Bench) -> None:
     """Nor one from a thread that releases it at once."""
     bench.to(State.ACTIVE)
@@ -111,6 +155,19 @@ def test_a_press_that_nobody_has_seen_yet_is_not_cleared(bench: Bench) -> None:
     bench.safe.estop()
     bench.safe.clear()
     assert bench.state is State.ESTOP
+
+
+def test_a_press_and_release_that_nobody_has_seen_is_shown_before_it_is_cleared(
+    bench: Bench,
+) -> None:
+    """The clear was meant for the fault; another one leads out."""
+    bench.to(State.FAULT)
+    bench.safe.estop()
+    bench.safe.release_estop()
+    bench.safe.clear()
+    assert bench.state is State.ESTOP
+    bench.safe.clear()
+    assert bench.state.value == "standby"
 
 
 def test_pressing_again_wants_another_release(bench: Bench) -> None:
