@@ -25,6 +25,7 @@ from robosac.exit_codes import (
 )
 from robosac.lifeline import send_nowhere
 from robots import RobotError, SafetyStopError
+from robots.errors import ServoEnableError
 from sim.errors import SimError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _run(options: Command) -> int:
 
 def _code(error: Exception) -> int:
     """Exit code of an error of ours."""
-    if isinstance(error, SafetyStopError):
+    if isinstance(error, SafetyStopError | ServoEnableError):
         return EXIT_SAFETY
     if isinstance(error, ChildFailedError):
         return error.code

@@ -199,7 +199,7 @@ def unplugged(one: Hazard) -> Finding:
         def pass_on(now_ns: int) -> None:
             del now_ns
             if pad.held:
-                trial.robot.alive()
+                trial.robot.alive("gamepad")
 
         trial.rig.plant.listeners.append(pass_on)
         trial.walk_until_struck()

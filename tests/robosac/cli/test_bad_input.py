@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 import robots
+from robosac.cli.deploy import Deploy
 from robosac.cli.main import main
-from robosac.exit_codes import EXIT_INTERRUPTED, EXIT_USER
+from robosac.exit_codes import EXIT_INTERRUPTED, EXIT_SAFETY, EXIT_USER
+from robots.errors import ServoEnableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,3 +185,17 @@ def test_a_reader_who_has_had_enough_sees_no_traceback() -> None:
     assert process.stderr.read() == b""
     assert process.wait() == EXIT_INTERRUPTED
     process.stderr.close()
+
+
+def test_torque_that_may_be_on_is_a_matter_of_safety(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 3, also when nothing has moved yet."""
+
+    def fail(_: Deploy) -> int:
+        raise ServoEnableError("servos 4 did not confirm that their torque is off")
+
+    monkeypatch.setattr(Deploy, "execute", fail)
+    ports = ["--robot", "pup", "--port", "/dev/null", "--imu", "/dev/null", "--policy", "p.onnx"]
+    assert main(["deploy", *ports]) == EXIT_SAFETY
+    assert "did not confirm" in capsys.readouterr().err
