@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import os, signal, sys
 from robosac.operator.terminal import Terminal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests may ignore it
 terminal = Terminal(0)
 terminal.open()
 os.write(1, b"ready ")
