@@ -65,10 +65,10 @@ CANDIDATES: dict[str, Callable[[int], Callable[[], object]]] = {
     "sb3": other_update,
     "fp32": robosac_update,
     "fp32_layer_norm": partial(robosac_update, layer_norm=True),
-    "fp32_utd20": partial(robosac_update, utd=20),
+    "fp32_utd20": partial(robosac_update, policy_delay=20),
     "bf16": partial(robosac_update, precision="bfloat16"),
     "bf16_layer_norm": partial(robosac_update, precision="bfloat16", layer_norm=True),
-    "bf16_utd20": partial(robosac_update, precision="bfloat16", utd=20),
+    "bf16_utd20": partial(robosac_update, precision="bfloat16", policy_delay=20),
 }
 """What makes an update for a batch size, by name; the other libraries first."""
 

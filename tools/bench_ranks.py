@@ -11,11 +11,9 @@ Ratios are medians of ratios to one thread within a turn; figures go to tools/re
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that
 
 import torch
 
-from robosac.learner.ranks import Leader
+from robosac.learner.ranks import leading
 from tools.learner_speed.timing import seconds
 from tools.learner_speed.updates import filled_learner
 from tools.provenance import provenance
@@ -38,8 +36,7 @@ WAYS = ("one", "threads", "ranks")
 def measure(batches: list[int], way: str, ranks: int) -> dict[str, float]:
     """Updates a second of this process, and of those that share its updates, by batch."""
     found = {}
-    with contextlib.ExitStack() as sharing:
-        leader = sharing.enter_context(closing(Leader(ranks))) if way == "ranks" else None
+    with leading(ranks if way == "ranks" else 1) as leader:
         if way != "threads":
             torch.set_num_threads(1 if leader is None else leader.threads)
         for batch in batches:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from robosac.errors import ConfigError
 
 if TYPE_CHECKING:
-    from robosac.recipe import Recipe
+    from robosac.run_folder import RunConfig
 
 
 def at_least(bound: int, name: str, value: int) -> int:
@@ -17,10 +17,13 @@ def at_least(bound: int, name: str, value: int) -> int:
     return value
 
 
-def check_ranks(value: int, recipe: Recipe) -> None:
-    """Raise ConfigError when --ranks is no number of shares for batches of this recipe."""
+def check_ranks(value: int, config: RunConfig) -> None:
+    """Raise ConfigError when --ranks is no number of shares for batches of this run."""
     if at_least(1, "ranks", value) == 1:
         return
+    if config.sync:
+        raise ConfigError(f"--ranks is {value}; expected 1: --sync is one process in lockstep")
+    recipe = config.recipe
     reason = recipe.algorithm.indivisible()
     if reason:
         raise ConfigError(f"--ranks is {value}; expected 1: recipe {recipe.name} {reason}")

@@ -20,7 +20,7 @@ from robosac.cli.console import complain
 from robosac.cli.join import machine_name
 from robosac.cli.runner_config import SPOOL_MIB
 from robosac.errors import ConfigError, PolicyError, RobosacError, StorageError
-from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_SAFETY
+from robosac.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SAFETY
 from robots import RobotError
 
 if TYPE_CHECKING:
@@ -259,10 +259,14 @@ def _drive(options: Deploy, place: Place, policy: OnnxPolicy | None, voice: Voic
     )
     figures = {"seed": mission.seed, "log_lost": log.lost, "rows_dropped": link.dropped}
     cut_short = options.steps is not None and journey.steps < options.steps and not link.enough
-    if cut_short:
-        voice.say(f"ended after {journey.steps} of {options.steps} steps")
-    code = conclude(folder / f"{stem}.json", place.env, journey, voice.say, **figures)
-    return EXIT_INCOMPLETE if cut_short and code == EXIT_DONE else code
+    return conclude(
+        folder / f"{stem}.json",
+        place.env,
+        journey,
+        voice.say,
+        steps_short_of=options.steps if cut_short else None,
+        **figures,
+    )
 
 
 def _own_folder(options: Deploy, name: str) -> Path:

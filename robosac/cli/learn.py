@@ -91,7 +91,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
                     f"run {self.run} brought its own robots; resume it with `robosac sim`"
                 )
             prior.go_on(self.prior, config)
-            check_ranks(self.ranks, config.recipe)
+            check_ranks(self.ranks, config)
             config = msgspec.structs.replace(config, steps=self._steps() or config.steps)
             folder.reopen(config)
             return folder, config
@@ -102,7 +102,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
             seed=at_least(0, "seed", self.seed),
             prior=prior.begin(self.prior),
         )
-        check_ranks(self.ranks, config.recipe)
+        check_ranks(self.ranks, config)
         folder = RunFolder(self.run or new_name(f"learn-seed{self.seed}"))
         folder.create(config)
         return folder, config

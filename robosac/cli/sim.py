@@ -89,6 +89,7 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
 
         started = time.monotonic()
         folder, config = _open(self)
+        check_ranks(self.ranks, config)
         with resolve.make(robot=config.robot, task=config.task, env=config.env) as place:
             priors.check(config.prior, place.contract)
             if not self.resume:
@@ -118,9 +119,6 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         if not config.runners:
             raise ConfigError(f"run {options.run} has no robots of its own; use `robosac learn`")
         prior.go_on(options.prior, config)
-        check_ranks(options.ranks, config.recipe)
-        if config.sync and options.ranks > 1:
-            raise ConfigError(f"run {options.run} is one process in lockstep; leave out --ranks")
         return folder, msgspec.structs.replace(config, steps=options.steps or config.steps)
     _check_combination(options)
     config = RunConfig(
@@ -137,7 +135,6 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         emulate=options.emulate,
         prior=prior.begin(options.prior),
     )
-    check_ranks(options.ranks, config.recipe)
     what = (options.env or f"{Path(options.robot).name}-{options.task}").replace("/", "-")
     return RunFolder(options.run or new_name(f"{what}-seed{options.seed}")), config
 
@@ -146,10 +143,8 @@ def _check_combination(options: Sim) -> None:
     """Refuse options that would have to be ignored."""
     if options.pace == "realtime" and options.env is not None:
         raise ConfigError(f"--pace realtime needs a robot; {options.env} has no clock of its own")
-    if options.sync and (options.runners > 1 or options.ranks > 1 or options.pace != "learner"):
-        raise ConfigError(
-            "--sync is one process in lockstep; leave out --runners, --ranks and --pace"
-        )
+    if options.sync and (options.runners > 1 or options.pace != "learner"):
+        raise ConfigError("--sync is one process in lockstep; leave out --runners and --pace")
     if options.emulate and (options.env is not None or options.sync):
         raise ConfigError("--emulate is a robot in real time; leave out --env and --sync")
     if options.emulate:

@@ -28,16 +28,20 @@ def conclude(
     env: RobotEnv,
     journey: Journey,
     say: Callable[[str], None],
+    *,
+    steps_short_of: int | None = None,
     **more: Any,  # noqa: ANN401
 ) -> int:
     """Say what counts and write the summary; returns the exit code.
 
     3 when the robot ended in a fault, or its torque may be on; 4 when something is missing: what an
-    error has cut off, entries of the log, the summary itself.
+    error has cut off, steps that were asked for, entries of the log, the summary itself.
     """
+    if steps_short_of is not None:
+        say(f"ended after {journey.steps} of {steps_short_of} steps")
     for line in _lines(env, journey):
         say(line)
-    complete = not journey.error and not more.get("log_lost")
+    complete = not (journey.error or steps_short_of or more.get("log_lost"))
     try:
         RunFolder.write_json(path, summarise(env, journey) | more)
         say(f"summary  {path}")

@@ -175,9 +175,9 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
     def _clear(self) -> None:
         """Open what is lost anew, and forget the causes of the stop; nothing moves by it."""
         if self._broken is not None:
+            with contextlib.suppress(RobotError):  # torque_owed remembers what it means
+                self._robot.close()
             try:
-                with contextlib.suppress(RobotError):  # torque_owed remembers what it means
-                    self._robot.close()
                 self._robot.connect()
             except RobotError as error:
                 self._tell(f"not yet: {error}")

@@ -24,7 +24,7 @@ from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
 from robosac.learner.metrics import MetricsWriter, plain
-from robosac.learner.ranks import Leader
+from robosac.learner.ranks import Leader, leading
 from robosac.learner.service import SILENCE_S, PublishedPolicy, Service
 from robosac.lifeline import Lifeline, tell
 from robosac.policy import contract as contracts
@@ -307,10 +307,7 @@ def torch_threads() -> int:
 def main(options: LearnerOptions) -> int:
     """Run the process; an error of ours becomes one line for the parent and its exit code."""
     try:
-        with contextlib.ExitStack() as sharing:
-            leader = None
-            if options.ranks > 1:
-                leader = sharing.enter_context(contextlib.closing(Leader(options.ranks)))
+        with leading(options.ranks) as leader:
             LearnerProcess(options, leader).run()
     except RobosacError as error:
         incomplete = isinstance(error, CheckpointError | RankLostError)

@@ -137,6 +137,16 @@ class Leader:
                 follower.wait()
 
 
+@contextlib.contextmanager
+def leading(ranks: int) -> Iterator[Leader | None]:
+    """Lead so many ranks, this process among them, to the end; nobody where it is alone."""
+    if ranks == 1:
+        yield None
+        return
+    with contextlib.closing(Leader(ranks)) as leader:
+        yield leader
+
+
 def meet(store: str, rank: int, ranks: int, patience: timedelta) -> None:
     """Wait until every rank is there; from then on calls of this process wait so long for others.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import gymnasium
+import msgspec
 import numpy as np
 import stable_baselines3
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -35,24 +36,20 @@ class Still(gymnasium.Env["FloatArray", "FloatArray"]):
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (SHAPE.action,), np.float32)
 
 
-def robosac_update(
-    batch: int,
-    *,
-    layer_norm: bool = False,
-    utd: int = 1,
-    precision: Literal["float32", "bfloat16"] = "float32",
-) -> Callable[[], None]:
-    """Fill a learner and return its update; the policy's turn is every utd-th."""
-    return filled_learner(batch, layer_norm=layer_norm, utd=utd, precision=precision).update
+class Options(TypedDict, total=False):
+    """What may be other than usual: no LayerNorm, the policy's turn at every update, float32."""
+
+    layer_norm: bool
+    policy_delay: int
+    precision: Literal["float32", "bfloat16"]
 
 
-def filled_learner(
-    batch: int,
-    *,
-    layer_norm: bool = False,
-    utd: int = 1,
-    precision: Literal["float32", "bfloat16"] = "float32",
-) -> Learner:
+def robosac_update(batch: int, **options: Unpack[Options]) -> Callable[[], None]:
+    """Fill a learner and return its update."""
+    return filled_learner(batch, **options).update
+
+
+def filled_learner(batch: int, **options: Unpack[Options]) -> Learner:
     """Make a learner whose replay is full of random transitions."""
     contract = Contract(
         env="benchmark",
@@ -61,9 +58,8 @@ def filled_learner(
         obs=(Term(name="observation", size=SHAPE.obs, unit="", clip=None),),
         golden=(Golden(sensors={}, obs=[0.0] * SHAPE.obs),),
     )
-    sac = SACConfig(
-        hidden=SHAPE.hidden, layer_norm=layer_norm, policy_delay=utd, precision=precision
-    )
+    usual = SACConfig(hidden=SHAPE.hidden, layer_norm=False)
+    sac = msgspec.structs.replace(usual, **options)
     recipe = Recipe(name="benchmark", learner=LearnerConfig(batch_size=batch), sac=sac)
     learner = Learner(recipe, contract, seed=0)
     learner.ingest(random_rows(learner, ROWS))

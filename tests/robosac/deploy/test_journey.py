@@ -114,6 +114,13 @@ def test_what_is_missing_is_told_by_the_exit_code(
     assert any(error in line for line in said)
 
 
+def test_steps_that_were_asked_for_and_not_made_are_told(rig: Rig, tmp_path: Path) -> None:
+    """The robot is at rest and all is well, and yet it is not what was wanted."""
+    code, said, _ = end(rig, tmp_path / "s.json", steps_short_of=30)
+    assert code == EXIT_INCOMPLETE
+    assert "ended after 0 of 30 steps" in said
+
+
 def test_a_summary_that_cannot_be_written_is_told(rig: Rig, tmp_path: Path) -> None:
     """Everything else is said all the same."""
     said: list[str] = []

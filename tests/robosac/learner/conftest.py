@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import time
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -37,7 +38,6 @@ from robosac.wire.sockets import connect_robot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import nn
@@ -53,6 +53,16 @@ SMALL = Recipe(
     learner=LearnerConfig(batch_size=32, learning_starts=0, capacity=10_000),
     sac=SMALL_SAC,
 )
+
+
+def followers_of(pid: int) -> list[int]:
+    """Process ids of those that share the updates of a learner."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"robosac.learner.follower" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 class MakeLearner(Protocol):

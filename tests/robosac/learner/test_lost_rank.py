@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -16,6 +15,7 @@ from robosac.errors import RankLostError
 from robosac.learner.ranks import Leader
 from robosac.recipe import LearnerConfig, Recipe
 from tests.robosac.algorithms.conftest import SIZES, batch
+from tests.robosac.learner.conftest import followers_of
 
 if TYPE_CHECKING:
     from robosac.algorithms.algorithm import Algorithm
@@ -26,20 +26,6 @@ ROWS = 24
 RECIPE = Recipe(
     name="small", learner=LearnerConfig(batch_size=ROWS), sac=SACConfig(hidden=(16, 16))
 )
-
-
-def followers() -> list[int]:
-    """Process ids of those that follow this process."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes().split(b"\0")
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):
-            continue
-        if b"robosac.learner.follower" in command and parent == os.getpid():
-            found.append(int(entry.name))
-    return found
 
 
 def update_for_ever(leader: Leader, algorithm: Algorithm) -> NoReturn:
@@ -54,16 +40,16 @@ def test_a_rank_that_dies_is_noticed_at_once_and_an_end_leaves_nobody() -> None:
         algorithm = build(RECIPE.algorithm, SIZES, seed=0)
         leader.lead(algorithm, RECIPE, SIZES)
         algorithm.update(leader.share(batch(rows=ROWS)))
-        (pid,) = followers()
+        (pid,) = followers_of(os.getpid())
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(RankLostError, match="go on with --resume"):
             update_for_ever(leader, algorithm)
-    assert followers() == []
+    assert followers_of(os.getpid()) == []
 
 
 def test_many_starts_all_succeed() -> None:
     """Nobody is left waiting for a file that is gone."""
     for _ in range(5):
         with closing(Leader(3)):
-            assert len(followers()) == 2
-    assert followers() == []
+            assert len(followers_of(os.getpid())) == 2
+    assert followers_of(os.getpid()) == []

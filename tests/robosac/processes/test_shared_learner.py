@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from robosac.learner import checkpoint
+from tests.robosac.learner.conftest import followers_of
 
 if TYPE_CHECKING:
     from tests.robosac.processes.conftest import SimRun
@@ -32,7 +33,7 @@ def shared(run: SimRun) -> SimRun:
 @pytest.mark.parametrize("victim", ["learner", "follower"])
 def test_a_killed_rank_ends_the_run_and_nothing_is_lost(shared: SimRun, victim: str) -> None:
     """One line says so; the run goes on with as many ranks, or with the learner alone."""
-    follower = follower_of(shared.pid("learner"))
+    (follower,) = followers_of(shared.pid("learner"))
     os.kill(follower if victim == "follower" else shared.pid("learner"), signal.SIGKILL)
     code, error = shared.finish()
     assert (code, error.count("\n")) == (4, 1)
@@ -52,21 +53,10 @@ def test_a_killed_rank_ends_the_run_and_nothing_is_lost(shared: SimRun, victim: 
 
 def test_a_killed_supervisor_leaves_no_rank_behind(shared: SimRun) -> None:
     """The learner's lifeline is cut, and it cuts that of the other."""
-    follower = follower_of(shared.pid("learner"))
+    (follower,) = followers_of(shared.pid("learner"))
     shared.kill("supervisor")
     assert shared.finish() == (-9, "")
     shared.wait(lambda: shared.roles() == {} and not alive(follower))
-
-
-def follower_of(learner: int) -> int:
-    """Process id of the rank that follows."""
-    children = Path(f"/proc/{learner}/task/{learner}/children").read_text().split()
-    (found,) = [
-        int(child)
-        for child in children
-        if b"robosac.learner.follower" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
-    return found
 
 
 def alive(pid: int) -> bool:
