@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from robosac.policy import OnnxPolicy
+    from robosac.policy import Contract
     from robosac.wire.messages import Episode
 
     FloatArray = NDArray[np.float32]
 
 
+class Policy(Protocol):
+    """What acts: an OnnxPolicy, or one on the way to another."""
+
+    @property
+    def contract(self) -> Contract:
+        """What its numbers mean."""
+        ...
+
+    def act(self, obs: FloatArray, noise: FloatArray | None = None) -> FloatArray:
+        """Action (A,) for one observation (O,); no noise is the deterministic policy."""
+        ...
+
+    def actions(self, obs: Sequence[FloatArray]) -> FloatArray:
+        """Deterministic actions (n, A) for observations (O,)."""
+        ...
+
+
 class Acting(NamedTuple):
     """A checked policy and its version; swapping policies is replacing this one reference."""
 
-    policy: OnnxPolicy
+    policy: Policy
     version: int
 
 
@@ -53,8 +72,8 @@ class Link(abc.ABC):
         """Tell how an episode went; for display."""
 
     @abc.abstractmethod
-    def stands(self) -> None:
-        """Say that the robot begins from a stand: another policy may act without a jump."""
+    def begin(self, *, in_motion: bool) -> None:
+        """Say that another episode begins, from a stand or in the middle of a motion."""
 
     @abc.abstractmethod
     def poll(self) -> None:
@@ -81,7 +100,7 @@ class LocalLink(Link):
     def report(self, episode: Episode) -> None:
         """Nobody displays it."""
 
-    def stands(self) -> None:
+    def begin(self, *, in_motion: bool) -> None:
         """No policy waits for it."""
 
     def poll(self) -> None:

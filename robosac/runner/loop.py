@@ -98,8 +98,7 @@ class Loop:
                 if wanted():
                     obs, info = self._env.reset()
                     self._noise.reset()
-                    if not info.get("goes_on", False):
-                        self._link.stands()
+                    self._link.begin(in_motion=info.get("goes_on", False))
 
     def _step(
         self, obs: FloatArray, info: dict[str, Any], tally: Tally

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from robosac.policy import OnnxPolicy
 from robosac.runner.link import Acting
+from robosac.runner.policy_fade import Fade
 from robosac.runner.policy_store import declined
 from robosac.runner.policy_trial import JUMP_MAX, check_finite, jump
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _NICE = 5
 _SEEN_KEPT = 64
+_FADE_S = 0.5
+"""How long a policy that jumps takes to take over in motion, s."""
+_HZ = 50.0
+"""Control rate of an environment that tells none, Hz."""
 
 
 class Offer(NamedTuple):
@@ -41,11 +46,13 @@ class PolicyChecker:
     """A thread that turns files into policies that may act; of several that wait, the newest.
 
     A robot must not be jerked by a policy that wants something quite different from the one before,
-    so one that jumps is refused in motion.  It may take over when the robot stands between two
-    episodes: a learner that has moved on while the robot was away, or has begun anew, would be
-    refused for ever otherwise.  Where there are no joints, there is nothing to jerk.
+    so one that jumps is refused in motion.  It may take over when an episode begins: from a stand
+    at once, in motion little by little.  A learner that has moved on while the robot was away, or
+    has begun anew, would be refused for ever otherwise.  Where there are no joints, there is
+    nothing to jerk.
 
-    The control thread alone writes `acting`, in swap(), and `seen`; any thread may read the rest.
+    The control thread alone writes `acting`, in swap() and begin(), and `seen`; any thread may read
+    the rest.
     """
 
     def __init__(self, here: Contract) -> None:
@@ -70,11 +77,36 @@ class PolicyChecker:
         """Queue a file; returns at once."""
         self._waiting.put(file)
 
-    def swap(self, *, standing: bool = False) -> None:
-        """Let the newest good policy act; `standing` says that the robot is between episodes."""
+    def swap(self) -> None:
+        """Let the newest policy act that is good in motion."""
         offer = self._offer
-        if offer is not None and (offer.smooth or standing or self.acting is None):
+        if offer is None or not (offer.smooth or self.acting is None):
+            return
+        policy = self.acting.policy if self.acting else None
+        if not isinstance(policy, Fade) or policy.over:
             self.acting = offer.acting
+        elif not self._acts(offer):
+            newer, version = offer.acting
+            self.acting = Acting(policy.towards(newer), version)
+
+    def begin(self, *, in_motion: bool) -> None:
+        """Let the newest good policy act, as an episode begins; in motion one that jumps fades in.
+
+        For a robot that never falls no episode begins in any other way.
+        """
+        offer = self._offer
+        if offer is None or self._acts(offer):
+            return
+        if self.acting is None or offer.smooth or not in_motion:
+            self.acting = offer.acting
+            return
+        newer, version = offer.acting
+        ticks = round(_FADE_S * (self._here.control_hz or _HZ))
+        self.acting = Acting(Fade(self.acting.policy, newer, ticks=ticks), version)
+
+    def _acts(self, offer: Offer) -> bool:
+        """Whether a policy acts already, alone or on the way."""
+        return self.acting is not None and self.acting.version == offer.acting.version
 
     def note_refusal(self, reason: str) -> None:
         """Count a policy that did not pass, or did not even get here."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robosac.policy import OnnxPolicy
+    from robosac.runner.link import Policy
 
     FloatArray = NDArray[np.float32]
 
@@ -43,7 +44,7 @@ def check_finite(policy: OnnxPolicy, seen: Iterable[FloatArray]) -> None:
             raise PolicyError(f"action is not finite on {name}")
 
 
-def jump(acting: OnnxPolicy, candidate: OnnxPolicy, seen: list[FloatArray]) -> float:
+def jump(acting: Policy, candidate: OnnxPolicy, seen: list[FloatArray]) -> float:
     """Largest difference of deterministic actions on these observations (O,), of a range of 2.
 
     The difference on one observation is the mean over the joints of how far each target would move.

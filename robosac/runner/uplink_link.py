@@ -166,9 +166,9 @@ class UplinkLink(Link):
         """Pass an episode on, already encoded for the wire."""
         self._pipe.send(ToUplink.EPISODE, _encoder.encode(episode))
 
-    def stands(self) -> None:
-        """Now any checked policy may act, also one that would have been a jump in motion."""
-        self._checker.swap(standing=True)
+    def begin(self, *, in_motion: bool) -> None:
+        """Now any checked policy may act, also one that would have been a jump."""
+        self._checker.begin(in_motion=in_motion)
 
     def poll(self) -> None:
         """Take in frames, and the newest policy.

@@ -157,7 +157,7 @@ def _check(checker: PolicyChecker, file: Path, *, version: int) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"policy {version} was not checked within {_PATIENCE_S:g} s")
         time.sleep(0.001)
-        checker.swap(standing=True)
+        checker.begin(in_motion=False)
 
 
 @hazard("P7", "the policy file is missing", must="refused by name; the old policy stays")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from robosac.learner.learner import Learner
-    from robosac.policy import OnnxPolicy
+    from robosac.runner.link import Policy
 
     FloatArray = NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class Journey(NamedTuple):
 
 
 def estimate(
-    learner: Learner, policy: OnnxPolicy, env: gymnasium.Env[Any, Any], *, seed: int
+    learner: Learner, policy: Policy, env: gymnasium.Env[Any, Any], *, seed: int
 ) -> Estimate | None:
     """Compare the critics with what follows where the policy goes that they value.
 
@@ -87,7 +87,7 @@ def returns(rewards: FloatArray, bonus: FloatArray, *, gamma: float) -> NDArray[
 
 
 def _travel(
-    policy: OnnxPolicy,
+    policy: Policy,
     env: gymnasium.Env[Any, Any],
     rng: np.random.Generator,
     *,

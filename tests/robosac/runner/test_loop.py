@@ -102,9 +102,9 @@ class NotedLink(Link):
         """Noted."""
         self.episodes.append(episode)
 
-    def stands(self) -> None:
+    def begin(self, *, in_motion: bool) -> None:
         """Noted."""
-        self.events.append("stands")
+        self.events.append("begin in motion" if in_motion else "begin")
 
     def poll(self) -> None:
         """Noted."""
@@ -131,13 +131,13 @@ def play(
     return [LAYOUT.view(row) for row in link.rows]
 
 
-@pytest.mark.parametrize("goes_on", [False, True])
-def test_the_link_hears_when_an_episode_begins_from_a_stand(*, goes_on: bool) -> None:
-    """And does not when the robot is in motion: there a policy that jumps must not take over."""
+@pytest.mark.parametrize(("goes_on", "heard"), [(False, "begin"), (True, "begin in motion")])
+def test_the_link_hears_how_an_episode_begins(heard: str, *, goes_on: bool) -> None:
+    """In motion a policy that jumps must not take over at once."""
     env, link = Counting(), NotedLink(FakePolicy(1.0))
     env.goes_on = goes_on
     play(env, link, 2 * EPISODE + 1)
-    assert link.events.count("stands") == (0 if goes_on else 2)
+    assert [one for one in link.events if one.startswith("begin")] == [heard] * 2
 
 
 def test_correlated_noise_ends_with_its_episode() -> None:

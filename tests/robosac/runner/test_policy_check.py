@@ -13,6 +13,7 @@ import pytest
 from robosac.policy import OnnxPolicy
 from robosac.policy.contract import JointContract
 from robosac.runner.policy_check import PolicyChecker
+from robosac.runner.policy_fade import Fade
 from robosac.runner.policy_store import PolicyFile
 from robosac.tasks.observation import Term
 from robosac.wire.messages import Declined, decode_from_robot
@@ -197,9 +198,56 @@ def test_a_policy_that_jumps_waits_until_the_robot_stands(
     assert version_of(walking) == 1
     message, _ = decode_from_robot([walking.declined.popleft()])
     assert message == Declined(version=2, reason=walking.reason)
-    walking.swap(standing=True)
+    walking.begin(in_motion=False)
     assert version_of(walking) == 2
     assert not walking.declined
+
+
+def acted(checker: PolicyChecker) -> float:
+    """What the policy wants of the first joint now; its gain, for a policy of these tests."""
+    assert checker.acting is not None
+    return float(checker.acting.policy.act(OBS)[0])
+
+
+def test_a_policy_that_jumps_fades_in_where_an_episode_begins_in_motion(
+    walking: PolicyChecker, jointed: Contract, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """In even steps of half a second in all; a robot that never falls begins no other way."""
+    before = acted(walking)
+    walking.put(written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed)))
+    until(lambda: walking.refused == 1)
+    walking.begin(in_motion=True)
+    assert version_of(walking) == 2
+    ticks = round(0.5 * (jointed.control_hz or 50.0))
+    wanted = [before]
+    for _ in range(ticks + 2):
+        walking.swap()
+        wanted.append(acted(walking))
+    steps = np.diff(wanted)
+    assert wanted[-1] == wanted[-2] == pytest.approx(-before)
+    np.testing.assert_allclose(steps[: ticks + 1], -2 * before / (ticks + 1), rtol=1e-4)
+    walking.begin(in_motion=True)
+    assert acted(walking) == wanted[-1], "what acts already does not begin anew"
+
+
+def test_a_newer_policy_does_not_cut_a_fade_short(
+    walking: PolicyChecker, jointed: Contract, make_policy: PolicyMaker, tmp_path: Path
+) -> None:
+    """It is faded to instead: the newest comes every second, and would be the jump after all."""
+    before = acted(walking)
+    walking.put(written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed)))
+    until(lambda: walking.refused == 1)
+    walking.begin(in_motion=True)
+    first = acted(walking)
+    walking.put(written(tmp_path, 3, make_policy(gain=-1.1, contract=jointed)))
+    until(lambda: version_of(walking) == 3)
+    second = acted(walking)
+    assert before > first > second > 0.5 * before
+    while not walking.acting.policy.over:  # type: ignore[union-attr]
+        acted(walking)
+    walking.swap()
+    assert acted(walking) == pytest.approx(-1.1 * before)
+    assert not isinstance(walking.acting.policy, Fade)  # type: ignore[union-attr]
 
 
 def test_policies_that_follow_the_one_that_acts_are_not_held_up(
@@ -210,7 +258,7 @@ def test_policies_that_follow_the_one_that_acts_are_not_held_up(
     until(lambda: walking.refused == 1)
     walking.put(written(tmp_path, 3, make_policy(gain=1.2, contract=jointed)))
     until(lambda: version_of(walking) == 3)
-    walking.swap(standing=True)
+    walking.begin(in_motion=False)
     assert version_of(walking) == 3
     assert walking.refused == 1
 
@@ -224,7 +272,7 @@ def test_a_learner_that_has_moved_on_is_followed_from_the_next_episode_on(
         walking.put(written(tmp_path, version, make_policy(gain=gain, contract=jointed)))
         until(lambda version=version: walking.refused == version - 1)  # type: ignore[misc]
     assert version_of(walking) == 1
-    walking.swap(standing=True)
+    walking.begin(in_motion=False)
     assert version_of(walking) == 4
     walking.put(written(tmp_path, 5, make_policy(gain=3.05, contract=jointed)))
     until(lambda: version_of(walking) == 5)
