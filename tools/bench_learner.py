@@ -1,8 +1,8 @@
 """How fast the learner is on this machine, against stable-baselines3 and against what was stored.
 
     python tools/bench_learner.py                       the default: batches of 256
-    python tools/bench_learner.py --threads 2 --json \
-        --against tools/results/bench-learner-2-threads.json        all cores; one last line of JSON
+    python tools/bench_learner.py --threads 2 --json    two cores; one last line of JSON
+    python tools/bench_learner.py --save                to compare with from now on
     python tools/bench_learner.py --batches 128 256 1024 4096 32768 --blocks 5
 
 One update is everything: sampling a batch from replay, the critics' step, the step of policy and
@@ -10,23 +10,26 @@ temperature, the targets' step; obs 17, action 6, networks of 2x256, as in HalfC
 candidates take turns in one process, in an order that changes from block to block, so that whatever
 else the machine does meets all of them; ratios are medians of ratios within a block.
 stable-baselines3 runs as its SAC does by default: train(gradient_steps=1) on a filled buffer, with
-a logger that writes nowhere.  With `utd20` the policy has its turn at every 20th update, as in "A
-Walk in the Park"; stable-baselines3 has no such setting and is the same as before.
+a logger that writes nowhere.  So does SBX, whose updates JAX compiles, where it is installed.  With
+`utd20` the policy has its turn at every 20th update, as in "A Walk in the Park"; the others have no
+such setting and are the same as before.
 
 A share of gemm is the rate of an update's matrix products, spread over all of its time, in units of
 the rate of bare products of the same type in the same block: of the fastest that this machine
 reached by any library here, or of torch's own.
 
-The ratios are compared with those stored of such a machine (--against); exit code 1 when one fell
-by more than the noise of both.
+The ratios are compared with those stored of such a processor and as many threads; exit code 1 when
+one fell by more than the noise of both.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
+import shlex
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -38,12 +41,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
-from robosac.learner.process import torch_threads
+from robosac.learner.threads import most_threads
 from tools.learner_speed import stored
 from tools.learner_speed.products import flop_per_update, gemms
 from tools.learner_speed.replay import ReplayFigures, measure_replay
 from tools.learner_speed.timing import Figure, take_turns
-from tools.learner_speed.updates import SHAPE, other_update, robosac_update
+from tools.learner_speed.updates import SHAPE, other_update, robosac_update, sbx_update
 from tools.provenance import provenance
 
 if TYPE_CHECKING:
@@ -51,11 +54,12 @@ if TYPE_CHECKING:
 
     Blocks = list[dict[str, float]]
 
-STORED = Path(__file__).parent / "results" / "bench-learner.json"
+RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("robosac", "torch", "stable_baselines3", "numpy")
 TARGETS = {
     "ratio_fp32": 2.5,
     "ratio_bf16": 3.5,
+    "ratio_fp32_to_sbx": 1.3,
     "share_of_gemm_fp32": 0.65,
     "share_of_gemm_bf16": 0.65,
 }
@@ -71,6 +75,8 @@ CANDIDATES: dict[str, Callable[[int], Callable[[], object]]] = {
     "bf16_utd20": partial(robosac_update, precision="bfloat16", policy_delay=20),
 }
 """What makes an update for a batch size, by name; the other libraries first."""
+if importlib.util.find_spec("sbx"):
+    CANDIDATES = {"sbx": sbx_update, **CANDIDATES}
 
 
 def measure(batch: int, blocks: int) -> Blocks:
@@ -95,6 +101,8 @@ def ratios(found: Blocks, batch: int) -> dict[str, Figure]:
         for name in CANDIDATES
         if name != "sb3"
     }
+    if "sbx" in CANDIDATES:
+        figures["ratio_fp32_to_sbx"] = Figure.over(block["sbx"] / block["fp32"] for block in found)
     figures["share_of_gemm_fp32"] = Figure.over(share(block, "fp32") for block in found)
     figures["share_of_torch_gemm_fp32"] = Figure.over(
         share(block, "fp32", "torch") for block in found
@@ -118,13 +126,23 @@ def rates(found: Blocks, batch: int) -> dict[str, float]:
 
 
 def processor() -> str:
-    """Name of the processor, where Linux tells it."""
+    """Name of the processor, where Linux tells it; virtual ones of several generations share it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
-        lines = []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return platform.machine()
+    pairs = [line.partition(":") for line in reversed(lines)]
+    told = {name.strip(): value.strip() for name, _, value in pairs}
+    parts = [told.get("model name", platform.machine())]
+    parts += [f"{name} {told[name]}" for name in ("cpu family", "model") if name in told]
+    return ", ".join(parts)
+
+
+def keep_to(threads: int) -> None:
+    """Give this process as many cores as torch gets threads: JAX takes all it finds."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    torch.set_num_threads(threads)
 
 
 def report_updates(found: dict[str, Figure], speeds: dict[str, float]) -> None:
@@ -167,12 +185,12 @@ def verdicts(found: dict[str, Figure]) -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--threads", type=int, default=torch_threads(), help="threads of torch")
+    parser.add_argument("--threads", type=int, default=most_threads(), help="threads of torch")
     parser.add_argument("--blocks", type=int, default=30, help="turns of every candidate")
     parser.add_argument(
         "--batches", type=int, nargs="+", default=[DEFAULT_BATCH], help="transitions per update"
     )
-    parser.add_argument("--against", type=Path, default=STORED, help="file with stored ratios")
+    parser.add_argument("--save", action="store_true", help="store the ratios in tools/results")
     parser.add_argument("--json", action="store_true", help="print one last line of JSON")
     return parser.parse_args()
 
@@ -180,7 +198,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Measure, print, compare; exit code 1 when a stored ratio fell."""
     options = parse()
-    torch.set_num_threads(options.threads)
+    keep_to(options.threads)
     where = {"threads": options.threads, "processor": processor()}
     print(f"{where['processor']}, {options.threads} threads, load {os.getloadavg()[0]:.2f}")
     found: dict[str, Figure] = {}
@@ -194,13 +212,17 @@ def main() -> int:
     report_updates(found, speeds)
     report_replay(replay)
     verdicts(found)
-    moves = list(stored.moves(found, stored.read(options.against, like=where)))
+    file = stored.path(RESULTS, where)
+    moves = list(stored.moves(found, stored.read(file, like=where)))
     print("\n".join(map(str, moves)) or "no stored ratio moved")
+    libraries = [*LIBRARIES, *(("sbx_rl", "jax") if "sbx" in CANDIDATES else ())]
+    result: dict[str, Any] = provenance(f"python {shlex.join(sys.argv)}", libraries)
+    result |= where | {name: float(f"{one.value:.4g}") for name, one in found.items()}
+    result |= {"per_second": speeds, "replay": asdict(replay)}
+    result |= {"blocks": options.blocks, "ratios": stored.as_json(found)}
+    if options.save:
+        file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     if options.json:
-        result: dict[str, Any] = provenance("python tools/bench_learner.py --json", LIBRARIES)
-        result |= where | {name: float(f"{one.value:.4g}") for name, one in found.items()}
-        result |= {"per_second": speeds, "replay": asdict(replay)}
-        result |= {"blocks": options.blocks, "ratios": stored.as_json(found)}
         print(json.dumps(result))
     return 1 if any(move.fell for move in moves) else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ from robosac.replay.mixture import Mixture
 from robosac.replay.n_step import NStepMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -218,6 +219,11 @@ class Learner:
             batch = self._leader.share(batch)
         self.metrics |= self.algorithm.update(batch)
         self.owed -= 1
+
+    def rehearsal(self) -> Callable[[], object]:
+        """An update of networks that nobody keeps, by rows that nobody made: to be timed."""
+        algorithm = build(self.recipe.algorithm, self._sizes, seed=0)
+        return partial(algorithm.update, _batch_views(torch.zeros(self._rows.shape), self.layout))
 
     def lead(self, leader: Leader) -> None:
         """Share every update with other processes, which start from what has been learned so far.

@@ -26,6 +26,7 @@ from robosac.learner.learner import Learner, Snapshot
 from robosac.learner.metrics import MetricsWriter, plain
 from robosac.learner.ranks import Leader, leading
 from robosac.learner.service import SILENCE_S, PublishedPolicy, Service
+from robosac.learner.threads import most_threads, take_fastest
 from robosac.lifeline import Lifeline, tell
 from robosac.policy import contract as contracts
 from robosac.run_folder import RunFolder, write_atomically
@@ -163,8 +164,11 @@ class LearnerProcess:
         return learner
 
     def _build(self, contract: Contract) -> Learner:
-        torch.set_num_threads(torch_threads() if self._leader is None else self._leader.threads)
         learner = Learner(self._config.recipe, contract, seed=self._config.seed)
+        if self._leader is None:
+            take_fastest(learner.rehearsal(), most_threads())
+        else:
+            torch.set_num_threads(self._leader.threads)
         priors.take_in(self._config.prior, learner)
         return learner
 
@@ -255,6 +259,7 @@ class LearnerProcess:
             "policy_versions": learner.policies,
             "resumed_from": self._resumed_from,
             "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
             "robots": self._robots(),
         }
         self._folder.write_json(self._folder.report_path, report)
@@ -297,11 +302,6 @@ class LearnerProcess:
     def _raise_service_error(self) -> None:
         if self._service.error is not None:
             raise self._service.error
-
-
-def torch_threads() -> int:
-    """Threads for the update: all cores but the one that the runner keeps busy."""
-    return max(1, torch.get_num_threads() - 1)
 
 
 def main(options: LearnerOptions) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,12 @@ def as_json(figures: Mapping[str, Figure]) -> dict[str, Any]:
         name: {key: float(f"{number:.4g}") for key, number in asdict(figure).items()}
         for name, figure in figures.items()
     }
+
+
+def path(folder: Path, where: Mapping[str, Any]) -> Path:
+    """Name the file for such a processor and so many threads."""
+    machine = re.sub(r"[^a-z0-9]+", "-", where["processor"].lower())
+    return folder / f"bench-learner-{machine}-{where['threads']}-threads.json"
 
 
 def read(path: Path, *, like: Mapping[str, Any]) -> dict[str, Figure]:

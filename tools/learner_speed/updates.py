@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import gymnasium
 import msgspec
@@ -82,6 +82,22 @@ def other_update(batch: int) -> Callable[[], None]:
     other = stable_baselines3.SAC(
         "MlpPolicy", Still(), batch_size=batch, buffer_size=ROWS, policy_kwargs=policy, device="cpu"
     )
+    return _training(other, batch)
+
+
+def sbx_update(batch: int) -> Callable[[], None]:
+    """The same with SBX, whose updates are compiled by JAX; needs `pip install sbx-rl`."""
+    from sbx import SAC
+
+    policy = {"net_arch": list(SHAPE.hidden)}
+    other = SAC(
+        "MlpPolicy", Still(), batch_size=batch, buffer_size=ROWS, policy_kwargs=policy, device="cpu"
+    )
+    return _training(other, batch)
+
+
+def _training(other: Any, batch: int) -> Callable[[], None]:  # noqa: ANN401 -- SBX has no types
+    """One update by a filled buffer, with a logger that writes nowhere."""
     other.set_logger(Logger(None, []))
     other.replay_buffer = filled_buffer(ROWS)
     return lambda: other.train(gradient_steps=1, batch_size=batch)

@@ -102,3 +102,13 @@ def test_ratios_are_stored_and_read_back(tmp_path: Path) -> None:
     assert stored.read(path, like=WHERE) == {"ratio_fp32": Figure(2.123, 0.01)}
     assert stored.read(path, like=WHERE | {"threads": 2}) == {}
     assert stored.read(tmp_path / "nothing.json", like=WHERE) == {}
+
+
+def test_every_processor_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Two virtual processors of the same name may be of different generations."""
+    old = {"threads": 1, "processor": "AMD EPYC, cpu family 25, model 17"}
+    new = old | {"processor": "AMD EPYC, cpu family 26, model 2"}
+    paths = {stored.path(tmp_path, where) for where in (old, new, old | {"threads": 2})}
+    assert len(paths) == 3
+    name = "bench-learner-amd-epyc-cpu-family-25-model-17-1-threads.json"
+    assert stored.path(tmp_path, old) == tmp_path / name
