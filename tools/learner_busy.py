@@ -83,8 +83,10 @@ def file_of(recipe: str) -> Path:
 
 def kept(turns: list[dict[str, Any]], name: str) -> float:
     """Share of the ticks that were not missed, median over the turns."""
-    counts = [(float(turn[name]["ticks"]), turn[name]["missed"]) for turn in turns]
-    return median(ticks / (ticks + missed) for ticks, missed in counts)
+    shares: list[float] = [
+        one["ticks"] / (one["ticks"] + one["missed"]) for one in (turn[name] for turn in turns)
+    ]
+    return median(shares)
 
 
 def tell(name: str, one: dict[str, Any]) -> None:
