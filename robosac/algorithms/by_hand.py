@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robosac.algorithms.dense import Dense
+from robosac.algorithms.networks import Dropout
 from robosac.algorithms.products import product, weight_gradient
 
 if TYPE_CHECKING:
@@ -27,21 +28,30 @@ class Kept(NamedTuple):
     """Weight (out, in), of the type that the product had."""
     y: Tensor
     """Output (B, out)."""
+    factors: Tensor | None
+    """What the product was multiplied by to drop units (B, out)."""
     norm: tuple[Tensor, Tensor, Tensor] | None
     """Input of the normalisation, means and inverse deviations of its rows."""
 
 
 class Network:
-    """Dense layers, each with its LayerNorm and its ReLU behind it; the layers stay the owners."""
+    """Dense layers, each with its dropout, LayerNorm and ReLU; the layers stay the owners."""
 
     def __init__(
-        self, layers: Iterable[nn.Module], *, hidden_dtype: torch.dtype | None = None
+        self,
+        layers: Iterable[nn.Module],
+        *,
+        hidden_dtype: torch.dtype | None = None,
+        dropping: torch.Generator | None = None,
     ) -> None:
-        """Evaluate these layers; all but the last with numbers of another type, if one is given."""
+        """Evaluate these layers; all but the last with numbers of another type, if one is given.
+
+        Units are dropped only with a generator to draw them from.
+        """
         self._layers: list[_Layer] = []
         for layer in layers:
             if isinstance(layer, Dense):
-                self._layers.append(_Layer(layer))
+                self._layers.append(_Layer(layer, dropping))
             else:
                 self._layers[-1].append(layer)
         if hidden_dtype is not None:
@@ -86,15 +96,19 @@ class Network:
 class _Layer:
     """A dense layer with what comes behind it."""
 
-    def __init__(self, dense: Dense) -> None:
+    def __init__(self, dense: Dense, dropping: torch.Generator | None) -> None:
         self.weight, self.bias, self.relu = dense.weight, dense.bias, dense.relu
+        self.dropout: Dropout | None = None
         self.norm: nn.LayerNorm | None = None
+        self._dropping = dropping
         self.dtype: torch.dtype | None = None
         """Type of the product, if not that of the weight."""
 
     def append(self, layer: nn.Module) -> None:
-        """Put a normalisation or a ReLU behind it."""
-        if isinstance(layer, nn.LayerNorm):
+        """Put dropout, a normalisation or a ReLU behind it."""
+        if isinstance(layer, Dropout):
+            self.dropout = layer
+        elif isinstance(layer, nn.LayerNorm):
             self.norm = layer
         else:
             assert isinstance(layer, nn.ReLU), f"no gradient was written for {layer}"
@@ -107,13 +121,24 @@ class _Layer:
         bias: Tensor = self.bias
         if self.dtype is not None:
             x, weight, bias = x.to(self.dtype), weight.to(self.dtype), bias.to(self.dtype)
-        if norm is None:
-            return Kept(x, weight, product(x, weight, bias, relu=self.relu), None)
+        if norm is None and self.dropout is None:
+            return Kept(x, weight, product(x, weight, bias, relu=self.relu), None, None)
         before = product(x, weight, bias)
+        factors = self._drop(before)
+        if norm is None:
+            return Kept(x, weight, before.relu_() if self.relu else before, factors, None)
         y, mean, inverse = torch.native_layer_norm(
             before, before.shape[1:], norm.weight, norm.bias, norm.eps
         )
-        return Kept(x, weight, y.relu_() if self.relu else y, (before, mean, inverse))
+        return Kept(x, weight, y.relu_() if self.relu else y, factors, (before, mean, inverse))
+
+    def _drop(self, x: Tensor) -> Tensor | None:
+        """Drop units of the product, if there are any to drop, and return what did it."""
+        if self.dropout is None or self._dropping is None:
+            return None
+        factors = self.dropout.factors(x, self._dropping)
+        x.mul_(factors)
+        return factors
 
     def before_norm(self, grad: Tensor, kept: Kept, *, wanted: bool) -> tuple[Tensor, list[Tensor]]:
         """Gradient of the product and, if wanted, of the normalisation's scale and shift.
@@ -124,11 +149,13 @@ class _Layer:
             torch.ops.aten.threshold_backward.grad_input(grad, kept.y, 0, grad_input=grad)
         if self.dtype is not None:
             grad = grad.to(self.dtype)
-        if self.norm is None or kept.norm is None:
-            return grad, []
-        before, mean, inverse = kept.norm
-        scale, shift = self.norm.weight, self.norm.bias
-        grad, *affine = torch.ops.aten.native_layer_norm_backward(
-            grad, before, before.shape[1:], mean, inverse, scale, shift, [True, wanted, wanted]
-        )
+        affine: list[Tensor] = []
+        if self.norm is not None and kept.norm is not None:
+            before, mean, inverse = kept.norm
+            scale, shift = self.norm.weight, self.norm.bias
+            grad, *affine = torch.ops.aten.native_layer_norm_backward(
+                grad, before, before.shape[1:], mean, inverse, scale, shift, [True, wanted, wanted]
+            )
+        if kept.factors is not None:
+            grad = grad.mul_(kept.factors)
         return grad, affine

@@ -104,11 +104,8 @@ class SACConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_field
         needed = {"double": 2, "subset": self.subset}.get(self.backup, self.critics)
         if self.critics < needed or (self.backup == "double" and self.critics != needed):
             yield f"sac.critics is {self.critics}; expected {needed} for backup {self.backup!r}"
-        if self.precision != "float32" and (self.dropout or self.actor_gradient == "reinforce"):
-            yield (
-                f"sac.precision is {self.precision!r}; expected 'float32' with dropout or the "
-                "reinforce gradient"
-            )
+        if self.precision != "float32" and self.actor_gradient == "reinforce":
+            yield f"sac.precision is {self.precision!r}; expected 'float32' with 'reinforce'"
         if self.action_samples > 1 and self.actor_gradient != "reinforce":
             yield (
                 f"sac.action_samples is {self.action_samples}; expected 1, or actor_gradient "

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_QUARTERS = 2**16
+"""Values of a quarter of a number of 64 bits."""
+
+
 class Sample(NamedTuple):
     """Actions drawn from a policy."""
 
@@ -189,18 +193,29 @@ class StateValue(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Drops units while there is a generator to draw them from, and never otherwise."""
+    """Drops units while there is a generator to draw them from, and never otherwise.
+
+    A quarter of a random number of 64 bits decides on a unit, which takes a fifth of the time of
+    torch's bernoulli_(); so the share is rounded to a 65,536th.
+    """
 
     def __init__(self, share: float) -> None:
         """Drop this share of the units."""
         super().__init__()
-        self._kept = 1 - share
+        dropped = min(round(share * _QUARTERS), _QUARTERS - 1)
+        self._first_kept = dropped - _QUARTERS // 2
+        self._scale = _QUARTERS / (_QUARTERS - dropped)
 
     def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Zero some units (B, H) and scale the others up, so that the mean stays."""
-        if generator is None:
-            return x
-        return x * torch.empty_like(x).bernoulli_(self._kept, generator=generator) / self._kept
+        return x if generator is None else x * self.factors(x, generator)
+
+    def factors(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw what units (B, H) are multiplied by: 0, or what keeps the mean."""
+        numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+        numbers.random_(-(2**63), None, generator=generator)
+        quarters = numbers.view(torch.int16)[: x.numel()].view(x.shape)
+        return (quarters >= self._first_kept).to(x.dtype).mul_(self._scale)
 
 
 def _value(network: nn.Sequential, pair: Tensor, dropping: torch.Generator | None) -> Tensor:

@@ -41,14 +41,17 @@ class SACByHand(SAC):
         dtype = {"float32": None, "bfloat16": torch.bfloat16}[config.precision]
         self._actor = Network([*self.actor.trunk, self.actor.head], hidden_dtype=dtype)
         self._critics, self._targets = (
-            [Network(cast("nn.Sequential", one), hidden_dtype=dtype) for one in members]
+            [
+                Network(cast("nn.Sequential", one), hidden_dtype=dtype, dropping=self._dropping)
+                for one in members
+            ]
             for members in (self.critics, self.targets)
         )
 
     @staticmethod
     def suits(config: SACConfig) -> bool:
         """Whether gradients were written for these options."""
-        return config.actor_gradient == "reparametrised" and not config.dropout
+        return config.actor_gradient == "reparametrised"
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of critics, then policy and temperature, then targets."""

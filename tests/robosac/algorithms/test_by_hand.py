@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,8 @@ def test_layers_without_a_gradient_are_refused() -> None:
     [
         ({}, True),
         ({"precision": "bfloat16"}, True),
-        ({"dropout": 0.1}, False),
+        ({"dropout": 0.1}, True),
+        ({"dropout": 0.1, "precision": "bfloat16"}, True),
         ({"actor_gradient": "reinforce"}, False),
     ],
     ids=str,
@@ -118,10 +120,12 @@ def test_the_faster_one_is_built_where_it_suits(
     assert type(algorithm) is (SACByHand if by_hand else SAC)
 
 
-def test_bfloat16_learns_what_float32_learns() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.05])
+def test_bfloat16_learns_what_float32_learns(dropout: float) -> None:
     """After 50 updates of the same batches the values agree to a few percent of their spread."""
+    usual = SACConfig(hidden=(32, 32), critic_lr=3e-3, dropout=dropout)
     one, other = (
-        build(SACConfig(hidden=(32, 32), precision=precision, critic_lr=3e-3), SIZES, seed=0)
+        build(msgspec.structs.replace(usual, precision=precision), SIZES, seed=0)
         for precision in ("float32", "bfloat16")
     )
     for number in range(50):

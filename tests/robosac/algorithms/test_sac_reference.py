@@ -112,6 +112,8 @@ BY_HAND: list[dict[str, object]] = [
     {"actor_value": "first", "backup": "double", "temperature": "alpha"},
     {"critics": 3, "backup": "subset", "entropy_backup": False},
     {"critics": 1, "backup": "single", "temperature": "fixed", "policy_delay": 2},
+    {"dropout": 0.1, "actor_value": "mean", "policy_delay": 4},
+    {"dropout": 0.1, "layer_norm": False, "critics": 3, "backup": "subset"},
 ]
 
 

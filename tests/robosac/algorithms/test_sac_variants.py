@@ -156,7 +156,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert layer(x, None) is x
     dropped = layer(x, torch.Generator().manual_seed(0))
     assert (dropped == 0).float().mean().item() == pytest.approx(0.2, abs=0.01)
-    assert dropped.max().item() == pytest.approx(1.25)
+    assert dropped.max().item() == pytest.approx(1.25, rel=1e-5)
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
 
 
