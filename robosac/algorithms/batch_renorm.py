@@ -34,14 +34,21 @@ class BatchRenorm(nn.Module):
         if not training:
             scale, shift = self.affine()
             return x * scale + shift
-        mean, var = x.mean(0), x.var(0, unbiased=False)
-        std = (var + _EPSILON).sqrt()
-        with torch.no_grad():
-            factor, offset = self._correction(mean, std)
-            self.running_mean.lerp_(mean, 1 - self._momentum)
-            self.running_var.lerp_(var, 1 - self._momentum)
-            self.batches += 1
-        return ((x - mean) / std * factor + offset) * self.weight + self.bias
+        factor, offset = self._take(x.detach())
+        # One kernel for all, gradients included; the correction is folded into scale and shift.
+        scale, shift = self.weight * factor, self.bias + self.weight * offset
+        return torch.batch_norm(x, scale, shift, None, None, True, 0.0, _EPSILON, False)  # noqa: FBT003 -- torch takes them by position
+
+    @torch.no_grad()
+    def _take(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Let the statistics of a batch (B, H) move the running ones; return its correction."""
+        _, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, _EPSILON)  # noqa: FBT003 -- as above
+        std = 1 / inverse
+        factor, offset = self._correction(mean, std)
+        self.running_mean.lerp_(mean, 1 - self._momentum)
+        self.running_var.lerp_(std.square() - _EPSILON, 1 - self._momentum)
+        self.batches += 1
+        return factor, offset
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Scale and shift (H,) that this is outside training."""
