@@ -32,6 +32,28 @@ def test_afterwards_a_batch_is_corrected_towards_the_running_statistics() -> Non
     assert torch.allclose(found, torch.tensor([[-1 / 1.5], [3 / 1.5]]), atol=2e-3)
 
 
+def test_gradients_are_those_of_the_formula() -> None:
+    """Of inputs, scale and shift: through mean and deviation of the batch, not through r and d.
+
+    Fails when the correction gets a gradient, or the statistics of the batch get none.
+    """
+    torch.manual_seed(0)
+    layer = BatchRenorm(3, momentum=0.9, warm_up=0).double()
+    with torch.no_grad():
+        for one in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+            one.copy_(torch.rand(3) + 0.5)
+    x = torch.randn(16, 3, dtype=torch.float64, requires_grad=True)
+    mean, std = x.mean(0), (x.var(0, unbiased=False) + 1e-3).sqrt()
+    running = (layer.running_var + 1e-3).sqrt()
+    r, d = (std / running).detach(), ((mean - layer.running_mean) / running).detach()
+    expected = ((x - mean) / std * r + d) * layer.weight + layer.bias
+    inputs, grad = (x, layer.weight, layer.bias), torch.randn_like(x)
+    wanted = torch.autograd.grad(expected, inputs, grad)
+    found = torch.autograd.grad(layer(x, training=True), inputs, grad)
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("mean", "var", "expected"),
     [
