@@ -2,6 +2,7 @@
 
     python tools/curves.py run --envs Hopper-v5 HalfCheetah-v5 Walker2d-v5 --steps 100000
     python tools/curves.py run --systems robosac --recipes sac sac+sac.backup=single --envs ...
+    python tools/curves.py run --systems robosac --recipes sac td3 --envs walk/go2 --until 0.5 ...
     python tools/curves.py table
     python tools/curves.py plot
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import shlex
 import subprocess
@@ -72,6 +74,7 @@ def make(run: Run, options: argparse.Namespace) -> list[Row]:
             last=options.steps,
             episodes=options.episodes,
             tell=show,
+            until=options.until,
         )
         train(run, place, steps=options.steps, watch=watch)
     return watch.rows
@@ -129,7 +132,7 @@ def run_all(options: argparse.Namespace) -> int:
         with results.claimed(run) as mine:
             if not mine:
                 tell(f"{run.name}: another process is at it")
-            elif results.has(run, steps=options.steps):
+            elif results.has(run, steps=options.steps, speed_mps=options.until):
                 tell(f"{run.name}: is in the table")
             else:
                 failed |= not keep(run, options, results)
@@ -219,6 +222,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     run.add_argument("--steps", type=int, default=100_000)
     run.add_argument("--every", type=int, default=10_000, help="steps between evaluations")
     run.add_argument("--episodes", type=int, default=10, help="episodes of an evaluation")
+    run.add_argument(
+        "--until", type=float, default=math.inf, help="speed at which a run is over, m/s"
+    )
     run.add_argument("--threads", type=int, default=1, help="threads of torch")
     run.add_argument(
         "--budget", type=float, default=float("inf"), help="minutes after which no run is started"

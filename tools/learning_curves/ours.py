@@ -73,4 +73,4 @@ def train(run: Run, place: Workplace, *, steps: int, watch: Watch) -> None:
     link = WatchedLink(learner, watch, seed=run.seed)
     loop = Loop(place.env, link, place.contract.row_layout, run=run.name, seed=seed)
     watch.start()
-    loop.play(steps, stopped=lambda: False)
+    loop.play(steps, stopped=lambda: watch.over)

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,9 +48,10 @@ class Results:
         notes: dict[str, Any] = json.loads(self.notes_path.read_text("utf-8"))
         return notes
 
-    def has(self, run: Run, *, steps: int) -> bool:
-        """Whether a run went at least so far."""
-        return any(row.run == run and row.step >= steps for row in self.rows())
+    def has(self, run: Run, *, steps: int, speed_mps: float = math.inf) -> bool:
+        """Whether a run went at least so far, or became so fast that it was over."""
+        rows = [row for row in self.rows() if row.run == run]
+        return any(row.step >= steps or row.reaches(speed_mps) for row in rows)
 
     def add(self, run: Run, rows: list[Row], note: dict[str, Any]) -> None:
         """Add a run, in the place of an earlier one of the same name."""

@@ -48,6 +48,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     q_true: float | None = None
     """Mean discounted return that followed there, with the entropy's part if critics learn it."""
 
+    def reaches(self, speed_mps: float) -> bool:
+        """Whether the robot was at least as fast; never where nothing measures its speed."""
+        return self.speed_mps is not None and self.speed_mps >= speed_mps
+
     @property
     def run(self) -> Run:
         """The run it belongs to."""

@@ -123,7 +123,7 @@ def reaching(group: Group, seeds: Seeds, speed_mps: float) -> Reaching:
     """Find the first evaluation of every run that was fast enough."""
     firsts = []
     for run in seeds.values():
-        fast = [row for row in run if row.speed_mps is not None and row.speed_mps >= speed_mps]
+        fast = [row for row in run if row.reaches(speed_mps)]
         firsts += fast[:1]
     return Reaching(
         group=group,

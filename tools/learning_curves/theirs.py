@@ -43,7 +43,7 @@ class _Looking(BaseCallback):
             model = self.model
             assert hasattr(model, "_n_updates")
             self._watch.look(self.num_timesteps, updates=model._n_updates, act=self._act)  # noqa: SLF001 -- told nowhere else
-        return True
+        return not self._watch.over
 
     def _act(self, obs: FloatArray) -> FloatArray:
         action, _ = self.model.predict(obs, deterministic=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,17 +39,26 @@ class Watch:
         last: int,
         episodes: int,
         tell: Callable[[Row], None],
+        until: float = math.inf,
     ) -> None:
-        """Evaluate every so many steps and after the last; `tell` hears of every row."""
+        """Evaluate every so many steps and after the last; `tell` hears of every row.
+
+        A run is over at the first evaluation whose mean speed is `until`, m/s.
+        """
         self.env = env
         self.stopwatch = Stopwatch()
         self.rows: list[Row] = []
         self._run, self._every, self._last = run, every, last
-        self._episodes, self._tell = episodes, tell
+        self._episodes, self._tell, self._until = episodes, tell, until
 
     def start(self) -> None:
         """Training begins."""
         self.stopwatch = Stopwatch()
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has got where it was to get."""
+        return bool(self.rows) and self.rows[-1].reaches(self._until)
 
     def due(self, step: int) -> bool:
         """Whether there is to be an evaluation after this step."""

@@ -29,6 +29,7 @@ from tools.learning_curves.plot import plot
 from tools.learning_curves.results import Results
 from tools.learning_curves.runs import Row, Run
 from tools.learning_curves.table import tables
+from tools.learning_curves.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +112,32 @@ def test_a_killed_run_leaves_nothing_and_two_processes_do_not_make_the_same(
     assert results.rows() == []
     assert curves.main(run_command(results.path, system="sb3", recipe="sac", steps=150)) == 0
     assert [one.step for one in results.rows()] == [100, 150]
+
+
+def test_a_run_may_be_over_when_it_is_fast_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first evaluation that is as fast; it is not made again for that speed."""
+    results = Results(tmp_path / "curves.csv")
+    monkeypatch.setattr(Watch, "_play", walking(speeds=[0.2, 0.6, 0.9]))
+    for system, recipe in (("robosac", SMALL), ("sb3", "sac")):
+        command = run_command(results.path, system=system, recipe=recipe, steps=300)
+        assert curves.main([*command, "--until", "0.5"]) == 0
+        run = Run(system=system, recipe=recipe, env="Pendulum-v1", seed=3)
+        rows = [one for one in results.rows() if one.run == run]
+        assert [(one.step, one.speed_mps) for one in rows] == [(100, 0.2), (200, 0.6)]
+        assert results.has(run, steps=300, speed_mps=0.5)
+        assert not results.has(run, steps=300, speed_mps=0.7)
+        assert not results.has(run, steps=300)
+
+
+def walking(speeds: list[float]) -> Any:  # noqa: ANN401 -- stands in for a method
+    """An evaluation in which nothing is played: every run is as fast as is said, in turn."""
+
+    def play(watch: Watch, *_: object) -> SimpleNamespace:
+        return SimpleNamespace(return_=0.0, speed_mps=speeds[len(watch.rows)])
+
+    return play
 
 
 def test_a_budget_that_is_spent_starts_nothing(
