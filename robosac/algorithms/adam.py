@@ -32,17 +32,15 @@ class Adam:
         self._lr, self._beta1, self._weight_decay = lr, beta1, weight_decay
         self._means = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self._steps = torch.zeros(())
-
-    @property
-    def steps(self) -> int:
+        self._steps = torch.zeros((), device=self.parameters[0].device)
+        self.steps = 0
         """Steps ever made."""
-        return int(self._steps)
 
     @torch.no_grad()
     def step(self, gradients: Iterable[Tensor], *, share: float = 1.0) -> None:
         """Move every parameter down its gradient, by a share of the learning rate."""
         self._steps += 1
+        self.steps += 1
         torch._fused_adam_(
             self.parameters,
             list(gradients),
@@ -58,6 +56,10 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
+
+    def recount(self) -> None:
+        """Read how many steps were made from a state that was restored."""
+        self.steps = int(self._steps)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on besides the parameters, by name; no copies."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from robosac.algorithms.reward_scale import RewardScale
 
 
+CPU = torch.device("cpu")
+
+
 class Sizes(NamedTuple):
     """Numbers that a robot's transitions have."""
 
@@ -54,8 +57,9 @@ class Batch(NamedTuple):
 class Algorithm(abc.ABC):
     """Networks, optimisers and one update step; every tensor it owns is in `state()`.
 
-    A subclass builds its networks under `seeded()`, names them in `modules` and `optimisers`, draws
-    all other random numbers from `generator`, and writes `update()` as its paper does.
+    A subclass builds its networks under `seeded()`, brings them to `device`, names them in
+    `modules` and `optimisers`, draws all other random numbers from `generator`, and writes
+    `update()` as its paper does.
     """
 
     exploration_theta = 1.0
@@ -65,11 +69,13 @@ class Algorithm(abc.ABC):
     reward_scale: RewardScale | None = None
     """Statistics of rewards as they come in, where an algorithm scales them."""
 
-    def __init__(self, config: AlgorithmConfig, *, seed: int) -> None:
+    def __init__(self, config: AlgorithmConfig, *, seed: int, device: torch.device = CPU) -> None:
         """Split one seed into that of the first weights and that of the noise."""
         weights, noise = (int(child) for child in np.random.SeedSequence(seed).generate_state(2))
         self.generator = torch.Generator().manual_seed(noise)
         """Source of every random number after the first weights."""
+        self.device = device
+        """Where updates are made.  Random numbers are the processor's, wherever that is."""
         self.modules: dict[str, nn.Module] = {}
         """Networks by name, targets among them."""
         self.optimisers: dict[str, Adam] = {}
@@ -111,6 +117,8 @@ class Algorithm(abc.ABC):
         self.generator.set_state(tensors["generator"])
         for name, value in ours.items():
             value.copy_(tensors[name])
+        for optimiser in self.optimisers.values():
+            optimiser.recount()
         self.updates = updates
 
     def divide(
@@ -129,6 +137,15 @@ class Algorithm(abc.ABC):
             torch.manual_seed(self._weights_seed)
             yield
 
+    def _bring(self, *networks: nn.Module) -> None:
+        """Bring networks to where updates are made."""
+        for network in networks:
+            network.to(self.device)
+
+    def _learned(self, value: float) -> Tensor:
+        """A number that is learned, beginning with this value."""
+        return torch.tensor(value).to(self.device).requires_grad_()
+
     def descend(self, name: str, loss: Tensor) -> None:
         """Let an optimiser make one step down the gradient of a loss."""
         self.step(name, torch.autograd.grad(loss, self.optimisers[name].parameters))
@@ -143,7 +160,7 @@ class Algorithm(abc.ABC):
         """Standard normal numbers of the shape of `like`."""
         rows, *others = like.shape
         drawn = torch.randn(rows * self._shares, *others, generator=self.generator)
-        return drawn[self._share * rows : (self._share + 1) * rows]
+        return drawn[self._share * rows : (self._share + 1) * rows].to(self.device)
 
 
 def _unshared(gradients: list[Tensor]) -> list[Tensor]:

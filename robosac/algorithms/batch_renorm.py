@@ -57,12 +57,12 @@ class BatchRenorm(nn.Module):
 
     def _correction(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """Factor r and shift d of a batch; no gradient flows through them."""
-        if int(self.batches) < self._warm_up:
-            return torch.ones_like(mean), torch.zeros_like(mean)
         running_std = (self.running_var + _EPSILON).sqrt()
         factor = (std / running_std).clamp(1 / _R_MAX, _R_MAX)
         offset = ((mean - self.running_mean) / running_std).clamp(-_D_MAX, _D_MAX)
-        return factor, offset
+        # Asked of the device and not of Python, which would have to wait for it.
+        warm = self.batches >= self._warm_up
+        return torch.where(warm, factor, 1.0), torch.where(warm, offset, 0.0)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from robosac.algorithms.algorithm import CPU
 from robosac.algorithms.config import (
     CrossQConfig,
     DDPGConfig,
@@ -23,13 +24,16 @@ from robosac.algorithms.td3 import TD3
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
+
     from robosac.algorithms.algorithm import Algorithm, Sizes
     from robosac.algorithms.config import AlgorithmConfig
 
 
-def _sac(config: SACConfig, sizes: Sizes, *, seed: int) -> SAC:
+def _sac(config: SACConfig, sizes: Sizes, *, seed: int, device: torch.device) -> SAC:
     """Build the faster of two that compute the same."""
-    return (SACByHand if SACByHand.suits(config) else SAC)(config, sizes, seed=seed)
+    kind = SACByHand if SACByHand.suits(config) else SAC
+    return kind(config, sizes, seed=seed, device=device)
 
 
 _ALGORITHMS: dict[type[AlgorithmConfig], Callable[..., Algorithm]] = {
@@ -42,6 +46,8 @@ _ALGORITHMS: dict[type[AlgorithmConfig], Callable[..., Algorithm]] = {
 }
 
 
-def build(config: AlgorithmConfig, sizes: Sizes, *, seed: int) -> Algorithm:
+def build(
+    config: AlgorithmConfig, sizes: Sizes, *, seed: int, device: torch.device = CPU
+) -> Algorithm:
     """Build the algorithm that a configuration is of, everything from one seed."""
-    return _ALGORITHMS[type(config)](config, sizes, seed=seed)
+    return _ALGORITHMS[type(config)](config, sizes, seed=seed, device=device)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robosac.algorithms import losses
 from robosac.algorithms.adam import Adam
-from robosac.algorithms.algorithm import Algorithm, Batch, Sizes, frozen
+from robosac.algorithms.algorithm import CPU, Algorithm, Batch, Sizes, frozen
 from robosac.algorithms.batch_renorm import BatchRenorm, fold
 from robosac.algorithms.dense import Dense
 from robosac.algorithms.networks import Actor, Sample, draw
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 class CrossQ(Algorithm):
     """Pairs of now and of the next state share one forward, so that they share its statistics."""
 
-    def __init__(self, config: CrossQConfig, sizes: Sizes, *, seed: int) -> None:
+    def __init__(
+        self, config: CrossQConfig, sizes: Sizes, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build everything from one seed."""
-        super().__init__(config, seed=seed)
+        super().__init__(config, seed=seed, device=device)
         self.config = config
         self.target_entropy = -config.target_entropy_scale * sizes.action
         with self.seeded():
@@ -43,7 +45,8 @@ class CrossQ(Algorithm):
                 log_std=self.actor.log_std_bounds,
                 initial_std=config.initial_std,
             )
-        self.log_alpha = torch.tensor(math.log(config.initial_alpha), requires_grad=True)
+        self._bring(self.actor, self.critics)
+        self.log_alpha = self._learned(math.log(config.initial_alpha))
         self.modules = {"actor": self.actor, "critics": self.critics}
         self.scalars = {"log_alpha": self.log_alpha}
         self.optimisers = {

@@ -12,7 +12,7 @@ import torch
 
 from robosac.algorithms import losses
 from robosac.algorithms.adam import Adam
-from robosac.algorithms.algorithm import Algorithm, Batch, Follower, Sizes, frozen
+from robosac.algorithms.algorithm import CPU, Algorithm, Batch, Follower, Sizes, frozen
 from robosac.algorithms.networks import (
     Critics,
     DeterministicActor,
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 class DDPG(Algorithm):
     """One critic learns the value of the target policy; the policy climbs the critic."""
 
-    def __init__(self, config: DDPGConfig, sizes: Sizes, *, seed: int) -> None:
+    def __init__(
+        self, config: DDPGConfig, sizes: Sizes, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build everything from one seed."""
-        super().__init__(config, seed=seed)
+        super().__init__(config, seed=seed, device=device)
         self.config = config
         correlated = config.exploration == "ornstein_uhlenbeck"
         self.exploration_theta = config.theta if correlated else 1.0
@@ -44,6 +46,7 @@ class DDPG(Algorithm):
                 final_bound=config.final_bound,
             )
             self.critic = _critic(config, sizes)
+        self._bring(self.actor, self.critic)
         self.target_actor = copy.deepcopy(self.actor)
         self.target_critic = copy.deepcopy(self.critic)
         self.modules = {

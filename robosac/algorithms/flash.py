@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from robosac.algorithms import categorical, losses
 from robosac.algorithms.adam import Adam
-from robosac.algorithms.algorithm import Algorithm, Batch, Follower, Sizes, frozen
+from robosac.algorithms.algorithm import CPU, Algorithm, Batch, Follower, Sizes, frozen
 from robosac.algorithms.dense import Dense
 from robosac.algorithms.inverted_residual import FoldedTrunk, ResidualTrunk, fold_head
 from robosac.algorithms.networks import Sample, draw, split
@@ -33,9 +33,11 @@ class FlashSAC(Algorithm):
     reward_scale: RewardScale
     """What fits returns into the range of the critics' values."""
 
-    def __init__(self, config: FlashConfig, sizes: Sizes, *, seed: int) -> None:
+    def __init__(
+        self, config: FlashConfig, sizes: Sizes, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build everything from one seed."""
-        super().__init__(config, seed=seed)
+        super().__init__(config, seed=seed, device=device)
         self.config = config
         self.exploration_hold = config.noise_hold
         self.reward_scale = RewardScale(gamma=config.gamma, bound=config.value_bound)
@@ -46,8 +48,9 @@ class FlashSAC(Algorithm):
             self._exported = FoldedActor(config, sizes)
         for network in (self.actor, self.critics):
             normalise(network)
+        self._bring(self.actor, self.critics)
         self.targets = copy.deepcopy(self.critics)
-        self.log_alpha = torch.tensor(math.log(config.initial_alpha), requires_grad=True)
+        self.log_alpha = self._learned(math.log(config.initial_alpha))
         self.modules = {"actor": self.actor, "critics": self.critics, "targets": self.targets}
         self.scalars = {"log_alpha": self.log_alpha}
         self.optimisers = {

@@ -215,7 +215,7 @@ class Dropout(nn.Module):
         numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
         numbers.random_(-(2**63), None, generator=generator)
         quarters = numbers.view(torch.int16)[: x.numel()].view(x.shape)
-        return (quarters >= self._first_kept).to(x.dtype).mul_(self._scale)
+        return (quarters >= self._first_kept).to(x.device, x.dtype).mul_(self._scale)
 
 
 def _value(network: nn.Sequential, pair: Tensor, dropping: torch.Generator | None) -> Tensor:

@@ -52,8 +52,9 @@ class ObservationNormaliser:
 
     def normalised(self, batch: Batch) -> Batch:
         """Return rows with observations as networks see them; the given ones stay raw."""
-        critic_obs = _normalise(batch.critic_obs, self.mean, self.scale)
-        next_critic_obs = _normalise(batch.next_critic_obs, self.mean, self.scale)
+        mean, scale = (one.to(batch.obs.device) for one in (self.mean, self.scale))
+        critic_obs = _normalise(batch.critic_obs, mean, scale)
+        next_critic_obs = _normalise(batch.next_critic_obs, mean, scale)
         actor = batch.obs.shape[1]
         return batch._replace(
             obs=critic_obs[:, :actor],

@@ -13,7 +13,7 @@ import torch
 
 from robosac.algorithms import losses
 from robosac.algorithms.adam import Adam
-from robosac.algorithms.algorithm import Algorithm, Batch, Follower, Sizes, frozen
+from robosac.algorithms.algorithm import CPU, Algorithm, Batch, Follower, Sizes, frozen
 from robosac.algorithms.backups import ACTOR_VALUES, BACKUPS
 from robosac.algorithms.networks import Actor, Critics, Sample
 
@@ -31,9 +31,11 @@ _TEMPERATURE_LOSSES = {
 class SAC(Algorithm):
     """Critics learn the soft Q of the policy, the policy climbs it, the temperature adapts."""
 
-    def __init__(self, config: SACConfig, sizes: Sizes, *, seed: int) -> None:
+    def __init__(
+        self, config: SACConfig, sizes: Sizes, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build everything from one seed."""
-        super().__init__(config, seed=seed)
+        super().__init__(config, seed=seed, device=device)
         self.config = config
         self.target_entropy = -config.target_entropy_scale * sizes.action
         with self.seeded():
@@ -51,8 +53,9 @@ class SAC(Algorithm):
                 layer_norm=config.layer_norm,
                 dropout=config.dropout,
             )
+        self._bring(self.actor, self.critics)
         self.targets = copy.deepcopy(self.critics)
-        self.log_alpha = torch.tensor(math.log(config.initial_alpha), requires_grad=True)
+        self.log_alpha = self._learned(math.log(config.initial_alpha))
         self.modules = {"actor": self.actor, "critics": self.critics, "targets": self.targets}
         self.scalars = {"log_alpha": self.log_alpha}
         self.optimisers = {

@@ -12,7 +12,7 @@ import torch
 
 from robosac.algorithms import losses
 from robosac.algorithms.adam import Adam
-from robosac.algorithms.algorithm import Algorithm, Batch, Follower, Sizes, frozen
+from robosac.algorithms.algorithm import CPU, Algorithm, Batch, Follower, Sizes, frozen
 from robosac.algorithms.networks import Actor, Critics, Sample, StateValue
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ _ALPHA = torch.tensor(1.0)
 class SAC2018(Algorithm):
     """V learns the soft value, two Q functions bootstrap from its target, the policy climbs Q1."""
 
-    def __init__(self, config: SAC2018Config, sizes: Sizes, *, seed: int) -> None:
+    def __init__(
+        self, config: SAC2018Config, sizes: Sizes, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build everything from one seed."""
-        super().__init__(config, seed=seed)
+        super().__init__(config, seed=seed, device=device)
         self.config = config
         with self.seeded():
             self.actor = Actor(
@@ -41,6 +43,7 @@ class SAC2018(Algorithm):
             )
             self.critics = Critics(sum(sizes), members=2, hidden=config.hidden, layer_norm=False)
             self.value = StateValue(sizes.obs + sizes.extra, hidden=config.hidden)
+        self._bring(self.actor, self.critics, self.value)
         self.target = copy.deepcopy(self.value)
         self.modules = {
             "actor": self.actor,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from robosac.algorithms import losses
+from robosac.algorithms.algorithm import CPU
 from robosac.algorithms.backups import ACTOR_VALUES
 from robosac.algorithms.by_hand import Network
 from robosac.algorithms.networks import Sample, draw
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _SHARES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "min": lambda q, value: (q == value).to(q.dtype),
     "mean": lambda q, _: torch.ones_like(q),
-    "first": lambda q, _: (torch.arange(len(q)) == 0).to(q.dtype)[:, None].expand_as(q),
+    "first": lambda q, _: torch.cat((torch.ones_like(q[:1]), torch.zeros_like(q[1:]))),
 }
 """What moves what the policy climbs: weights of the critics' values (N, B), up to a factor."""
 
@@ -35,9 +36,11 @@ _SHARES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class SACByHand(SAC):
     """Soft actor-critic for the options that suits() names."""
 
-    def __init__(self, config: SACConfig, sizes: Sizes, *, seed: int) -> None:
+    def __init__(
+        self, config: SACConfig, sizes: Sizes, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build everything from one seed."""
-        super().__init__(config, sizes, seed=seed)
+        super().__init__(config, sizes, seed=seed, device=device)
         dtype = {"float32": None, "bfloat16": torch.bfloat16}[config.precision]
         self._actor = Network([*self.actor.trunk, self.actor.head], hidden_dtype=dtype)
         self._critics, self._targets = (

@@ -12,7 +12,7 @@ import torch
 
 from robosac.algorithms import losses
 from robosac.algorithms.adam import Adam
-from robosac.algorithms.algorithm import Algorithm, Batch, Follower, Sizes, frozen
+from robosac.algorithms.algorithm import CPU, Algorithm, Batch, Follower, Sizes, frozen
 from robosac.algorithms.networks import Critics, DeterministicActor
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ FINAL_BOUND = 3e-3
 class TD3(Algorithm):
     """Two critics learn from a smoothed target policy; policy and targets follow more slowly."""
 
-    def __init__(self, config: TD3Config, sizes: Sizes, *, seed: int) -> None:
+    def __init__(
+        self, config: TD3Config, sizes: Sizes, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build everything from one seed."""
-        super().__init__(config, seed=seed)
+        super().__init__(config, seed=seed, device=device)
         self.config = config
         with self.seeded():
             self.actor = DeterministicActor(
@@ -40,6 +42,7 @@ class TD3(Algorithm):
                 final_bound=FINAL_BOUND,
             )
             self.critics = Critics(sum(sizes), members=2, hidden=config.hidden, layer_norm=False)
+        self._bring(self.actor, self.critics)
         self.target_actor = copy.deepcopy(self.actor)
         self.targets = copy.deepcopy(self.critics)
         self.modules = {

@@ -17,10 +17,20 @@ def at_least(bound: int, name: str, value: int) -> int:
     return value
 
 
-def check_ranks(value: int, config: RunConfig) -> None:
+def check_device(name: str) -> None:
+    """Raise ConfigError when --device is none on which this machine could learn."""
+    if name != "cpu":
+        from robosac.learner import device
+
+        device.find(name)
+
+
+def check_ranks(value: int, config: RunConfig, *, device: str) -> None:
     """Raise ConfigError when --ranks is no number of shares for batches of this run."""
     if at_least(1, "ranks", value) == 1:
         return
+    if device != "cpu":
+        raise ConfigError(f"--ranks is {value}; expected 1: several processes share a cpu's cores")
     if config.sync:
         raise ConfigError(f"--ranks is {value}; expected 1: --sync is one process in lockstep")
     recipe = config.recipe

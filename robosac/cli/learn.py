@@ -10,7 +10,7 @@ import msgspec
 
 from robosac import __version__, recipe
 from robosac.cli import prior
-from robosac.cli.checks import at_least, check_ranks
+from robosac.cli.checks import at_least, check_device, check_ranks
 from robosac.cli.console import Progress, say
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
@@ -44,6 +44,8 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the learner made by `robosac keys`: only robots on its list are let in."""
     ranks: int = 1
     """Processes that share every update; the numbers are those of one, up to rounding."""
+    device: str = "cpu"
+    """Where updates are made: cpu, cuda or cuda:NUMBER."""
     insecure: bool = False
     """Listen beyond this machine without keys: whoever can reach the port is let in."""
 
@@ -65,6 +67,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
                 keys=None if self.keys is None else str(self.keys),
                 insecure=self.insecure,
                 ranks=self.ranks,
+                device=self.device,
             )
             supervisor = Supervisor(folder.path, learner=learner, crew=listen, show=progress.show)
             try:
@@ -91,7 +94,8 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
                     f"run {self.run} brought its own robots; resume it with `robosac sim`"
                 )
             prior.go_on(self.prior, config)
-            check_ranks(self.ranks, config)
+            check_ranks(self.ranks, config, device=self.device)
+            check_device(self.device)
             config = msgspec.structs.replace(config, steps=self._steps() or config.steps)
             folder.reopen(config)
             return folder, config
@@ -102,7 +106,8 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
             seed=at_least(0, "seed", self.seed),
             prior=prior.begin(self.prior),
         )
-        check_ranks(self.ranks, config)
+        check_ranks(self.ranks, config, device=self.device)
+        check_device(self.device)
         folder = RunFolder(self.run or new_name(f"learn-seed{self.seed}"))
         folder.create(config)
         return folder, config

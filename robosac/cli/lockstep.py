@@ -13,6 +13,7 @@ import numpy as np
 
 from robosac.cli.console import say
 from robosac.learner import checkpoint, priors
+from robosac.learner.device import find as find_device
 from robosac.learner.figures import figures_of
 from robosac.learner.learner import Learner
 from robosac.learner.metrics import MetricsWriter, plain
@@ -91,7 +92,9 @@ class LockstepLink(LocalLink):
 class Lockstep:
     """The run of one process: learner, log and loop, and what they leave in the folder."""
 
-    def __init__(self, folder: RunFolder, config: RunConfig, place: Workplace) -> None:
+    def __init__(
+        self, folder: RunFolder, config: RunConfig, place: Workplace, *, device: str
+    ) -> None:
         """Begin where the folder is: with its rows, and from its newest checkpoint."""
         import torch
 
@@ -100,7 +103,9 @@ class Lockstep:
         self._folder = folder
         if not folder.contract_path.exists():
             write_atomically(folder.contract_path, contracts.encode(contract))
-        self._learner = Learner(config.recipe, contract, seed=config.seed)
+        self._learner = Learner(
+            config.recipe, contract, seed=config.seed, device=find_device(device)
+        )
         priors.take_in(config.prior, self._learner)
         self._log = SegmentLog(folder.replay, contract.row_layout)
         seed = np.random.SeedSequence([config.seed, len(self._log.marks)])
@@ -169,13 +174,19 @@ class Lockstep:
 
 
 def run_lockstep(
-    folder: RunFolder, config: RunConfig, place: Workplace, *, steps: int, show: Show
+    folder: RunFolder,
+    config: RunConfig,
+    place: Workplace,
+    *,
+    steps: int,
+    show: Show,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Make `steps` more steps and return the learner's figures, as the learner process would.
 
     KeyboardInterrupt passes between two steps, when the folder has been left whole.
     """
-    lockstep = Lockstep(folder, config, place)
+    lockstep = Lockstep(folder, config, place, device=device)
     try:
         with _first_interrupt_noted() as interrupted:
             lockstep.play(steps, show=show, stopped=interrupted.is_set)

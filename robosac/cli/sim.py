@@ -10,7 +10,7 @@ import msgspec
 
 from robosac import __version__, recipe
 from robosac.cli import join, prior
-from robosac.cli.checks import at_least, check_ranks
+from robosac.cli.checks import at_least, check_device, check_ranks
 from robosac.cli.console import Progress, say
 from robosac.cli.crew import processes
 from robosac.cli.runner_config import SPOOL_MIB, RunnerConfig
@@ -61,6 +61,8 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated robots that learn together."""
     ranks: int = 1
     """Processes that share every update; the numbers are those of one, up to rounding."""
+    device: str = "cpu"
+    """Where updates are made: cpu, cuda or cuda:NUMBER."""
     fleet: str | None = None
     """Spread the runners over a Ray cluster: local, or the address of one (host:port, auto)."""
     learner: str | None = None
@@ -89,7 +91,8 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
 
         started = time.monotonic()
         folder, config = _open(self)
-        check_ranks(self.ranks, config)
+        check_ranks(self.ranks, config, device=self.device)
+        check_device(self.device)
         with resolve.make(robot=config.robot, task=config.task, env=config.env) as place:
             priors.check(config.prior, place.contract)
             if not self.resume:
@@ -102,7 +105,9 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
                 if config.sync:
                     from robosac.cli.lockstep import run_lockstep
 
-                    report = run_lockstep(folder, config, place, steps=steps, show=progress.show)
+                    report = run_lockstep(
+                        folder, config, place, steps=steps, show=progress.show, device=self.device
+                    )
                 else:
                     report = _run_processes(self, folder, config, progress)
             summary = results.summarise(folder, config, report)
@@ -173,6 +178,7 @@ def _run_processes(
         keys=None if options.keys is None else str(options.keys),
         insecure=options.insecure,
         ranks=options.ranks,
+        device=options.device,
         nice=_STEP_BACK if config.pace == "realtime" else 0,
     )
     supervisor = Supervisor(folder.path, learner=learner, crew=crew, show=progress.show)
@@ -212,6 +218,7 @@ def _guest(options: Sim) -> RunnerConfig:
         (options.runner_keys is not None, "--runner-keys"),
         (options.bind != "127.0.0.1:0", "--bind"),
         (options.ranks != 1, "--ranks"),
+        (options.device != "cpu", "--device"),
     ):
         if given:
             raise ConfigError(f"{name} is the learner's affair; leave it out with --learner")

@@ -116,7 +116,8 @@ def freeze(learner: Learner) -> Frozen:
         sampling=_to_json(learner.rng.bit_generator.state),
         digests={},
     )
-    return Frozen(state, {name: value.clone() for name, value in learner.algorithm.state().items()})
+    tensors = learner.algorithm.state()
+    return Frozen(state, {name: value.to("cpu", copy=True) for name, value in tensors.items()})
 
 
 def write(folder: Path, frozen: Frozen) -> Path:
@@ -208,7 +209,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over every tensor, by name: equal digests mean equal learners."""
     hasher = hashlib.sha256()
     for name in sorted(tensors):
-        value = np.ascontiguousarray(tensors[name].detach().numpy())
+        value = np.ascontiguousarray(tensors[name].detach().cpu().numpy())
         hasher.update(f"{name} {value.dtype} {value.shape} ".encode())
         hasher.update(value.tobytes())
     return hasher.hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from robosac import __version__
-from robosac.algorithms.algorithm import Batch, Sizes
+from robosac.algorithms.algorithm import CPU, Batch, Sizes
 from robosac.algorithms.catalogue import build
 from robosac.algorithms.first_steps import RandomFirst
 from robosac.algorithms.normaliser import ObservationNormaliser
@@ -56,14 +56,18 @@ class Snapshot(NamedTuple):
 class Learner:
     """Turns transitions into policies; has no threads, no sockets and no files."""
 
-    def __init__(self, recipe: Recipe, contract: Contract, *, seed: int) -> None:
+    def __init__(
+        self, recipe: Recipe, contract: Contract, *, seed: int, device: torch.device = CPU
+    ) -> None:
         """Build networks, replay and the policy template for one kind of robot."""
         self.recipe = recipe
         self.layout = contract.row_layout
         sizes = Sizes(self.layout.obs, self.layout.extra, self.layout.action)
         networks, sampling = np.random.SeedSequence(seed).spawn(2)
         self._sizes = sizes
-        self.algorithm = build(recipe.algorithm, sizes, seed=int(networks.generate_state(1)[0]))
+        self.algorithm = build(
+            recipe.algorithm, sizes, seed=int(networks.generate_state(1)[0]), device=device
+        )
         self.contract = msgspec.structs.replace(
             with_training(contract, recipe=recipe.name, seed=seed, robosac=__version__),
             exploration_theta=self.algorithm.exploration_theta,
@@ -99,7 +103,10 @@ class Learner:
         self._acted: deque[int] = deque(maxlen=_LAGS_KEPT)
         self._newest_acting = 0
         self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
-        self._batch = _batch_views(torch.from_numpy(self._rows), self.layout)
+        self._sampled = torch.from_numpy(self._rows)
+        self._there = self._sampled.to(device)
+        """The sampled rows where updates are made: a copy, or the same."""
+        self._batch = _batch_views(self._there, self.layout)
         self._leader: Leader | None = None
 
     @property
@@ -211,8 +218,10 @@ class Learner:
         """Make one update; there must be transitions."""
         batch, source = self._batch, self._source
         source.sample(len(self._rows), self.rng, self._rows)
+        if self._there is not self._sampled:
+            self._there.copy_(self._sampled)
         if source.steps is not None:
-            batch = batch._replace(steps=torch.from_numpy(source.steps))
+            batch = batch._replace(steps=torch.from_numpy(source.steps).to(self._there.device))
         if self.normaliser is not None:
             batch = self.normaliser.normalised(batch)
         if self._leader is not None:
@@ -246,7 +255,7 @@ class Learner:
         """
         random = self._acts_at_random and not last
         policy = self._policy(random=random)
-        weights = {name: value.detach().numpy().copy() for name, value in policy.named_parameters()}
+        weights = {name: _copied(value) for name, value in policy.named_parameters()}
         self._published_at, self._published_random = self.updates, self._acts_at_random
         self.version += 1
         self.policies += 1
@@ -294,6 +303,12 @@ class Learner:
         newest = max(self.version, self._newest_acting)
         self.version = newest + _UNSEEN if newest else 0
         self._updates_before = self.updates
+
+
+def _copied(value: Tensor) -> FloatArray:
+    """Copy a tensor from wherever it is."""
+    copied: FloatArray = value.detach().to("cpu", copy=True).numpy()
+    return copied
 
 
 def _memory(recipe: Recipe, layout: RowLayout, capacity: int) -> ReplayMemory:

@@ -18,6 +18,8 @@ class LearnerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Listen beyond this machine without keys."""
     ranks: int = 1
     """Processes that share every update."""
+    device: str = "cpu"
+    """Where updates are made: cpu, cuda or cuda:NUMBER."""
     nice: int = 0
     """How far it steps back for whatever else runs on this machine, as in nice(1), 0 to 19."""
 

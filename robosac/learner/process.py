@@ -18,7 +18,7 @@ import torch
 
 from robosac.errors import CheckpointError, RankLostError, RobosacError, StorageError
 from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE, EXIT_USER
-from robosac.learner import checkpoint, priors
+from robosac.learner import checkpoint, device, priors
 from robosac.learner.door import Door
 from robosac.learner.figures import figures_of
 from robosac.learner.inbox import Inbox
@@ -97,6 +97,7 @@ class LearnerProcess:
     def __init__(self, options: LearnerOptions, leader: Leader | None = None) -> None:
         """Bind the socket and say where; raises WireError when the address cannot be used."""
         self._leader = leader
+        self._device = device.find(options.device)
         self._folder = RunFolder(Path(options.folder))
         self._config: RunConfig = self._folder.read_config()
         self._inbox = Inbox()
@@ -164,11 +165,13 @@ class LearnerProcess:
         return learner
 
     def _build(self, contract: Contract) -> Learner:
-        learner = Learner(self._config.recipe, contract, seed=self._config.seed)
-        if self._leader is None:
-            take_fastest(learner.rehearsal(), most_threads())
-        else:
+        learner = Learner(
+            self._config.recipe, contract, seed=self._config.seed, device=self._device
+        )
+        if self._leader is not None:
             torch.set_num_threads(self._leader.threads)
+        elif self._device.type == "cpu":
+            take_fastest(learner.rehearsal(), most_threads())
         priors.take_in(self._config.prior, learner)
         return learner
 
@@ -259,6 +262,7 @@ class LearnerProcess:
             "policy_versions": learner.policies,
             "resumed_from": self._resumed_from,
             "torch": str(torch.__version__),
+            "device": str(self._device),
             "threads": torch.get_num_threads(),
             "robots": self._robots(),
         }

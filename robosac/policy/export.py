@@ -59,7 +59,7 @@ class PolicyTemplate:
         """Export the actor; raises PolicyError when onnxruntime and torch disagree."""
         self.contract = contract
         # A copy of its own: filling may run on another thread than the one that trains the actor.
-        self._module = PolicyGraph(copy.deepcopy(actor), contract).eval()
+        self._module = PolicyGraph(copy.deepcopy(actor).cpu(), contract).eval()
         # Zeros would let the exporter fold a parameter away, and there would be nothing to replace.
         with torch.no_grad():
             for name, value in _random_weights(self._module.actor, seed=1).items():
