@@ -77,6 +77,18 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
 
+def check_temperature(make: Callable[..., Algorithm], *, beta1: float) -> None:
+    """The temperature's gradient is that of the loss on α; the policy sees the one of before."""
+    slow, fast = make(initial_alpha=0.2, alpha_lr=1e-6), make(initial_alpha=0.2, alpha_lr=10.0)
+    entropy = slow.update(batch())["entropy"]
+    fast.update(batch())
+    target: float = slow.target_entropy  # type: ignore[attr-defined]  # who has a temperature has it
+    gradient = slow.state()["adam.alpha.mean.0"] / (1 - beta1)
+    assert torch.allclose(gradient, -0.2 * (target - entropy), rtol=1e-4)
+    assert changed(copied(slow), copied(fast)) >= {"log_alpha"}
+    assert not changed(part(copied(slow), "actor"), part(copied(fast), "actor"))
+
+
 def part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Tensors of one network."""
     return {key: tensor for key, tensor in state.items() if key.split(".")[0] == name}

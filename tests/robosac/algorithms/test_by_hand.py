@@ -15,7 +15,7 @@ from robosac.algorithms.config import SACConfig
 from robosac.algorithms.dense import Dense
 from robosac.algorithms.sac import SAC
 from robosac.algorithms.sac_by_hand import SACByHand
-from tests.robosac.algorithms.conftest import SIZES, batch
+from tests.robosac.algorithms.conftest import ROWS, SIZES, Noted, batch
 
 KINDS = ["plain", "norm"]
 COLUMNS = slice(5, None)
@@ -134,3 +134,17 @@ def test_bfloat16_learns_what_float32_learns(dropout: float) -> None:
     assert found["critic_loss"] != expected["critic_loss"]
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=0.1, abs=0.05), name
+
+
+def test_targets_are_exact_beside_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What critics are drawn to is r + γ·(1 - terminated)·V' in float32 (trap 19).
+
+    Put back by weighing with γ in bfloat16, or by handing the target on in bfloat16.
+    """
+    config = SACConfig(hidden=(32, 32), precision="bfloat16")
+    given, drawn_to = Noted(monkeypatch, "bellman_target"), Noted(monkeypatch, "critic_loss")
+    build(config, SIZES, seed=0).update(batch()._replace(terminated=torch.zeros(ROWS)))
+    target = drawn_to.calls[0]["target"]
+    exact = given.calls[0]["reward"].double() + 0.99 * given.calls[0]["next_value"].double()
+    assert target.dtype == torch.float32
+    assert (target - exact).abs().max() < 1e-6 * max(1.0, float(exact.abs().max()))

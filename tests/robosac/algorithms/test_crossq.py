@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import msgspec
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from tests.robosac.algorithms.conftest import (
     Noted,
     batch,
     changed,
+    check_temperature,
     copied,
     part,
     same_noise,
@@ -100,6 +102,17 @@ def test_exported_policy_is_the_policy(updates: int) -> None:
         expected = learner.actor(obs, noise)
         assert torch.allclose(learner.policy(obs, noise), expected, atol=1e-5)
     assert not any("norm" in name for name, _ in learner.policy.named_parameters())
+
+
+def test_temperature_is_learned_on_alpha() -> None:
+    """Its gradient is -α·(mean log π + target), and the policy moves before it (trap 6).
+
+    Put back by the loss on log α, or by letting the temperature move first.
+    """
+    check_temperature(
+        lambda **changes: CrossQ(msgspec.structs.replace(CONFIG, **changes), SIZES, seed=0),
+        beta1=0.5,
+    )
 
 
 def test_adam_forgets_faster() -> None:

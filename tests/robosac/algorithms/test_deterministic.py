@@ -58,6 +58,21 @@ def test_td3_policy_climbs_the_first_critic() -> None:
     assert not changed(part(copied(one), "actor"), part(copied(other), "actor"))
 
 
+def test_td3_step_of_the_policy() -> None:
+    """Adam down -mean Q1(s, μ(s)) with the critic after its own step; algorithm 1 (trap 16).
+
+    Put back by moving the policy before the critics.
+    """
+    learner = td3(policy_delay=1, critic_lr=0.05)
+    actor, rows = copy.deepcopy(learner.actor), batch()
+    learner.update(rows)
+    loss = -learner.critics(rows.critic_obs, actor.best(rows.obs))[0].mean()
+    gradients = torch.autograd.grad(loss, list(actor.parameters()))
+    moments = [learner.state()[f"adam.actor.mean.{index}"] for index in range(len(gradients))]
+    for moment, gradient in zip(moments, gradients, strict=True):
+        assert torch.allclose(moment, 0.1 * gradient, atol=1e-7)
+
+
 def test_td3_policy_and_targets_are_delayed() -> None:
     """They move together at every second update, the critics at each; algorithm 1."""
     learner = td3()

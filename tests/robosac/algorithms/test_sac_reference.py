@@ -131,3 +131,21 @@ def test_a_hundred_updates_by_hand_are_those_of_autograd(options: dict[str, obje
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert found[name].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-5), name
+
+
+@pytest.mark.parametrize("bias", [-3.0, 3.0])
+def test_log_std_by_hand_keeps_a_gradient_near_its_bounds(bias: float) -> None:
+    """It is autograd's where tanh is almost flat, and not nothing (trap 5).
+
+    Put back by clamping, or by leaving the gradient out where the squashing is steep.
+    """
+    config = SACConfig(hidden=(32, 32))
+    both = [SACByHand(config, SIZES, seed=0), SAC(config, SIZES, seed=0)]
+    for one in both:
+        with torch.no_grad():
+            one.actor.head.bias[SIZES.action :] = bias
+        one.update(batch())
+    last = len(both[0].optimisers["actor"].parameters) - 1
+    found, expected = (one.state()[f"adam.actor.mean.{last}"] for one in both)
+    assert torch.allclose(found, expected, rtol=1e-3)
+    assert (expected[SIZES.action :].abs() > 0).all()

@@ -13,6 +13,7 @@ from robosac.algorithms.algorithm import Sizes
 from robosac.algorithms.catalogue import build
 from robosac.algorithms.config import SACConfig
 from robosac.algorithms.crossq import CrossQ
+from robosac.algorithms.flash import FlashSAC
 from robosac.algorithms.networks import Critics, Dropout, draw
 from robosac.algorithms.sac import SAC
 from tests.robosac.algorithms.conftest import SIZES, Noted, batch, changed, copied, part
@@ -183,7 +184,15 @@ def test_droq_drops_units_in_all_three_places(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [("sac", -6.0), ("droq", -6.0), ("redq", -6.0), ("crossq", -12.0)]
+    ("name", "target"),
+    [
+        ("sac", -6.0),
+        ("realtime", -6.0),
+        ("droq", -6.0),
+        ("redq", -6.0),
+        ("crossq", -12.0),
+        ("flash", 12 * -0.478),
+    ],
 )
 def test_target_entropy_of_the_recipes(name: str, target: float) -> None:
     """Of a robot with twelve joints, from the number of actions alone (trap 7).
@@ -191,8 +200,19 @@ def test_target_entropy_of_the_recipes(name: str, target: float) -> None:
     Put back by counting anything else, such as an axis of the batch, or by another recipe's scale.
     """
     algorithm = build(recipe.find(name).algorithm, Sizes(obs=3, extra=1, action=12), seed=0)
-    assert isinstance(algorithm, SAC | CrossQ)
-    assert algorithm.target_entropy == target
+    assert isinstance(algorithm, SAC | CrossQ | FlashSAC)
+    assert algorithm.target_entropy == pytest.approx(target, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("sac", "log_alpha"), ("realtime", "log_alpha"), ("droq", "alpha"), ("redq", "log_alpha")],
+)
+def test_temperature_losses_of_the_recipes(name: str, loss: str) -> None:
+    """As published: on log α, and for DroQ on α (trap 6)."""
+    config = recipe.find(name).algorithm
+    assert isinstance(config, SACConfig)
+    assert config.temperature == loss
 
 
 def test_rates_of_the_recipes() -> None:

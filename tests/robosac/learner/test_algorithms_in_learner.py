@@ -102,6 +102,21 @@ def test_statistics_move_with_rows_and_never_with_updates(
 
 
 @pytest.mark.usefixtures("_no_export")
+def test_replay_keeps_observations_as_they_were(toy: Contract, draw_rows: DrawRows) -> None:
+    """Statistics of later rows hold for earlier ones as well, since none is stored (trap 18).
+
+    Put back by normalising rows when they are taken in.
+    """
+    learner = learner_of(toy, normalise_obs=True)
+    rows = np.concatenate((draw_rows(50, obs=5.0), draw_rows(50, obs=-90.0)))
+    for chunk in np.split(rows, 2):
+        learner.ingest(chunk)
+        learner.update()
+    given = {row.tobytes() for row in rows}
+    assert {row.tobytes() for row in learner.memory.sample(64, learner.rng)} <= given
+
+
+@pytest.mark.usefixtures("_no_export")
 def test_scale_of_the_observations_does_not_matter(toy: Contract, draw_rows: DrawRows) -> None:
     """Observations in another unit are learned from alike; without statistics they are not."""
     losses = []

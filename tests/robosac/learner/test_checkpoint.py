@@ -220,6 +220,19 @@ def test_rows_without_a_checkpoint_are_told_of(fresh: Learner, tmp_path: Path) -
     assert fresh.owed == 100
 
 
+def test_a_restart_owes_no_more_than_can_be_caught_up(
+    make_learner: MakeLearner, draw_rows: DrawRows, tmp_path: Path
+) -> None:
+    """A replay full of rows that nobody has learned from starts no burst (trap 25).
+
+    Put back by owing for every row that came since.
+    """
+    learner = make_learner(learner={"catch_up": 30, "learning_starts": 0})
+    learner.ingest(draw_rows(100))
+    restore_newest(tmp_path / "never made", learner)
+    assert learner.owed == 30
+
+
 def test_a_new_run_resumes_nothing(make_learner: MakeLearner, tmp_path: Path) -> None:
     """There is nothing to tell; versions begin at 1."""
     learner = make_learner()
