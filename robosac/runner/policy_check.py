@@ -138,13 +138,14 @@ class PolicyChecker:
             if Path(file.path).exists():
                 self._refuse(file.version, str(error))
             return
+        # On offer first: who hears of the refusal may begin an episode at once.
+        self._offer = Offer(Acting(policy, file.version), smooth=distance <= JUMP_MAX)
         if distance > JUMP_MAX:
             self._refuse(
                 file.version,
                 f"actions jump by {distance:.2f} on recent observations, expected at most "
                 f"{JUMP_MAX} in motion; it may act from the next episode on",
             )
-        self._offer = Offer(Acting(policy, file.version), smooth=distance <= JUMP_MAX)
 
     def _distance(self, policy: OnnxPolicy, seen: list[FloatArray]) -> float:
         """How far the robot would be jerked, by jump()."""
