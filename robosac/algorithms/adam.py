@@ -34,7 +34,7 @@ class Adam:
         self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._steps = torch.zeros((), device=self.parameters[0].device)
         self.steps = 0
-        """Steps ever made."""
+        """Steps ever made; asking the tensor would wait for its device."""
 
     @torch.no_grad()
     def step(self, gradients: Iterable[Tensor], *, share: float = 1.0) -> None:

@@ -103,8 +103,7 @@ class Learner:
         self._acted: deque[int] = deque(maxlen=_LAGS_KEPT)
         self._newest_acting = 0
         self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
-        self._sampled = torch.from_numpy(self._rows)
-        self._there = self._sampled.to(device)
+        self._there = torch.from_numpy(self._rows).to(device)
         """The sampled rows where updates are made: a copy, or the same."""
         self._batch = _batch_views(self._there, self.layout)
         self._leader: Leader | None = None
@@ -218,8 +217,8 @@ class Learner:
         """Make one update; there must be transitions."""
         batch, source = self._batch, self._source
         source.sample(len(self._rows), self.rng, self._rows)
-        if self._there is not self._sampled:
-            self._there.copy_(self._sampled)
+        if self._there.device != CPU:
+            self._there.copy_(torch.from_numpy(self._rows))
         if source.steps is not None:
             batch = batch._replace(steps=torch.from_numpy(source.steps).to(self._there.device))
         if self.normaliser is not None:

@@ -77,27 +77,23 @@ def random_rows(learner: Learner, count: int) -> FloatArray:
 
 
 def other_update(batch: int) -> Callable[[], None]:
-    """Fill the buffer of stable-baselines3 and return its update, the policy's turn included."""
-    policy = {"net_arch": list(SHAPE.hidden)}
-    other = stable_baselines3.SAC(
-        "MlpPolicy", Still(), batch_size=batch, buffer_size=ROWS, policy_kwargs=policy, device="cpu"
-    )
-    return _training(other, batch)
+    """Return the update of stable-baselines3, the policy's turn included."""
+    return _training(stable_baselines3.SAC, batch)
 
 
 def sbx_update(batch: int) -> Callable[[], None]:
     """The same with SBX, whose updates are compiled by JAX; needs `pip install sbx-rl`."""
     from sbx import SAC
 
+    return _training(SAC, batch)
+
+
+def _training(kind: Any, batch: int) -> Callable[[], None]:  # noqa: ANN401 -- SBX has no types
+    """One update by a filled buffer, with a logger that writes nowhere."""
     policy = {"net_arch": list(SHAPE.hidden)}
-    other = SAC(
+    other = kind(
         "MlpPolicy", Still(), batch_size=batch, buffer_size=ROWS, policy_kwargs=policy, device="cpu"
     )
-    return _training(other, batch)
-
-
-def _training(other: Any, batch: int) -> Callable[[], None]:  # noqa: ANN401 -- SBX has no types
-    """One update by a filled buffer, with a logger that writes nowhere."""
     other.set_logger(Logger(None, []))
     other.replay_buffer = filled_buffer(ROWS)
     return lambda: other.train(gradient_steps=1, batch_size=batch)

@@ -209,14 +209,22 @@ def acted(checker: PolicyChecker) -> float:
     return float(checker.acting.policy.act(OBS)[0])
 
 
+def begun_with_a_jump(checker: PolicyChecker, file: PolicyFile) -> float:
+    """Begin an episode in motion with a policy that jumps; returns what was wanted before."""
+    before = acted(checker)
+    checker.put(file)
+    until(lambda: checker.refused == 1)
+    checker.begin(in_motion=True)
+    return before
+
+
 def test_a_policy_that_jumps_fades_in_where_an_episode_begins_in_motion(
     walking: PolicyChecker, jointed: Contract, make_policy: PolicyMaker, tmp_path: Path
 ) -> None:
     """In even steps of half a second in all; a robot that never falls begins no other way."""
-    before = acted(walking)
-    walking.put(written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed)))
-    until(lambda: walking.refused == 1)
-    walking.begin(in_motion=True)
+    before = begun_with_a_jump(
+        walking, written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed))
+    )
     assert version_of(walking) == 2
     ticks = round(0.5 * (jointed.control_hz or 50.0))
     wanted = [before]
@@ -234,10 +242,9 @@ def test_a_newer_policy_does_not_cut_a_fade_short(
     walking: PolicyChecker, jointed: Contract, make_policy: PolicyMaker, tmp_path: Path
 ) -> None:
     """It is faded to instead: the newest comes every second, and would be the jump after all."""
-    before = acted(walking)
-    walking.put(written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed)))
-    until(lambda: walking.refused == 1)
-    walking.begin(in_motion=True)
+    before = begun_with_a_jump(
+        walking, written(tmp_path, 2, make_policy(gain=-1.0, contract=jointed))
+    )
     first = acted(walking)
     walking.put(written(tmp_path, 3, make_policy(gain=-1.1, contract=jointed)))
     until(lambda: version_of(walking) == 3)
