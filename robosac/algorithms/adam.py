@@ -29,7 +29,8 @@ class Adam:
     ) -> None:
         """Optimise these tensors in place; weight_decay of them is added to their gradient."""
         self.parameters = list(parameters)
-        self._lr, self._beta1, self._weight_decay = lr, beta1, weight_decay
+        self.lr = lr
+        self._beta1, self._weight_decay = beta1, weight_decay
         self._means = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._steps = torch.zeros((), device=self.parameters[0].device)
@@ -37,8 +38,8 @@ class Adam:
         """Steps ever made; asking the tensor would wait for its device."""
 
     @torch.no_grad()
-    def step(self, gradients: Iterable[Tensor], *, share: float = 1.0) -> None:
-        """Move every parameter down its gradient, by a share of the learning rate."""
+    def step(self, gradients: Iterable[Tensor], *, lr: float | Tensor | None = None) -> None:
+        """Move every parameter down its gradient, by another learning rate if one is given."""
         self._steps += 1
         self.steps += 1
         torch._fused_adam_(
@@ -48,7 +49,7 @@ class Adam:
             self._squares,
             [],
             [self._steps] * len(self.parameters),
-            lr=share * self._lr,
+            lr=self.lr if lr is None else lr,
             beta1=self._beta1,
             beta2=0.999,
             weight_decay=self._weight_decay,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from robosac.algorithms.schedules import Schedule
+from robosac.algorithms.supply import Supply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from robosac.algorithms.adam import Adam
     from robosac.algorithms.config import AlgorithmConfig
@@ -58,8 +60,9 @@ class Algorithm(abc.ABC):
     """Networks, optimisers and one update step; every tensor it owns is in `state()`.
 
     A subclass builds its networks under `seeded()`, brings them to `device`, names them in
-    `modules` and `optimisers`, draws all other random numbers from `generator`, and writes
-    `update()` as its paper does.
+    `modules` and `optimisers`, draws all other random numbers by noise() and quarters(), gets
+    whatever else changes from one update to the next by `supply`, and writes `update()` as its
+    paper does.
     """
 
     exploration_theta = 1.0
@@ -76,6 +79,8 @@ class Algorithm(abc.ABC):
         """Source of every random number after the first weights."""
         self.device = device
         """Where updates are made.  Random numbers are the processor's, wherever that is."""
+        self.supply = Supply(device)
+        """Brings there what the processor has for an update."""
         self.modules: dict[str, nn.Module] = {}
         """Networks by name, targets among them."""
         self.optimisers: dict[str, Adam] = {}
@@ -92,6 +97,14 @@ class Algorithm(abc.ABC):
     @abc.abstractmethod
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Make one update step and return its metrics; they stay tensors."""
+
+    @property
+    def turn(self) -> Hashable | None:
+        """What the next update does that others leave out: those of the same turn do the same.
+
+        None is an update that is like no other.
+        """
+        return ()
 
     @property
     @abc.abstractmethod
@@ -153,14 +166,32 @@ class Algorithm(abc.ABC):
     def step(self, name: str, gradients: Iterable[Tensor]) -> None:
         """Let an optimiser make one step down the gradients of its parameters."""
         optimiser = self.optimisers[name]
-        share = self._schedule.share(optimiser.steps) if self._schedule.falls else 1.0
-        optimiser.step(self._mean(list(gradients)), share=share)
+        lr: float | Tensor = optimiser.lr
+        if self._schedule.falls:
+            lr = self.supply.bring(partial(self._falling, optimiser))
+        optimiser.step(self._mean(list(gradients)), lr=lr)
 
     def noise(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape of `like`."""
-        rows, *others = like.shape
+        return self.supply.bring(partial(self._draw_noise, like.shape))
+
+    def quarters(self, count: int) -> Tensor:
+        """So many uniform whole numbers of 16 bits: quarters of numbers of 64 bits."""
+        return self.supply.bring(partial(self._draw_quarters, count))
+
+    def _falling(self, optimiser: Adam) -> Tensor:
+        """Learning rate of the next step of an optimiser."""
+        return torch.tensor(self._schedule.share(optimiser.steps) * optimiser.lr)
+
+    def _draw_noise(self, shape: torch.Size) -> Tensor:
+        rows, *others = shape
         drawn = torch.randn(rows * self._shares, *others, generator=self.generator)
-        return drawn[self._share * rows : (self._share + 1) * rows].to(self.device)
+        return drawn[self._share * rows : (self._share + 1) * rows]
+
+    def _draw_quarters(self, count: int) -> Tensor:
+        numbers = torch.empty(-(-count // 4), dtype=torch.int64)
+        numbers.random_(-(2**63), None, generator=self.generator)
+        return numbers.view(torch.int16)[:count]
 
 
 def _unshared(gradients: list[Tensor]) -> list[Tensor]:

@@ -16,7 +16,7 @@ from robosac.algorithms.networks import Dropout
 from robosac.algorithms.products import product, weight_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class Kept(NamedTuple):
@@ -42,11 +42,11 @@ class Network:
         layers: Iterable[nn.Module],
         *,
         hidden_dtype: torch.dtype | None = None,
-        dropping: torch.Generator | None = None,
+        dropping: Callable[[int], Tensor] | None = None,
     ) -> None:
         """Evaluate these layers; all but the last with numbers of another type, if one is given.
 
-        Units are dropped only with a generator to draw them from.
+        Units are dropped only with somebody to draw them, as Algorithm.quarters().
         """
         self._layers: list[_Layer] = []
         for layer in layers:
@@ -96,7 +96,7 @@ class Network:
 class _Layer:
     """A dense layer with what comes behind it."""
 
-    def __init__(self, dense: Dense, dropping: torch.Generator | None) -> None:
+    def __init__(self, dense: Dense, dropping: Callable[[int], Tensor] | None) -> None:
         self.weight, self.bias, self.relu = dense.weight, dense.bias, dense.relu
         self.dropout: Dropout | None = None
         self.norm: nn.LayerNorm | None = None

@@ -56,6 +56,11 @@ class CrossQ(Algorithm):
         }
 
     @property
+    def turn(self) -> bool:
+        """Whether the policy moves."""
+        return self.updates % self.config.policy_delay == 0
+
+    @property
     def policy(self) -> nn.Module:
         """The actor with its running statistics folded into its layers."""
         self.actor.fold_into(self._exported)
@@ -65,7 +70,7 @@ class CrossQ(Algorithm):
         """One step of critics, then policy and temperature."""
         alpha = self.log_alpha.detach().exp()
         metrics = self._update_critics(batch, alpha)
-        if self.updates % self.config.policy_delay == 0:
+        if self.turn:
             metrics |= self._update_actor(batch, alpha)
         self.updates += 1
         return metrics

@@ -61,6 +61,11 @@ class FlashSAC(Algorithm):
         self._following = Follower(self.targets, self.critics)
 
     @property
+    def turn(self) -> bool:
+        """Whether the policy moves."""
+        return self.updates % self.config.policy_delay == 0
+
+    @property
     def policy(self) -> nn.Module:
         """The actor with its running statistics folded into its layers."""
         self._exported.fold(self.actor)
@@ -68,9 +73,9 @@ class FlashSAC(Algorithm):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of policy and temperature, then of critics, then of targets."""
-        batch = batch._replace(reward=self.reward_scale.scaled(batch.reward))
+        batch = batch._replace(reward=self.reward_scale.scaled(batch.reward, self.supply))
         metrics: dict[str, Tensor] = {}
-        if self.updates % self.config.policy_delay == 0:
+        if self.turn:
             metrics |= self._update_actor(batch)
         metrics |= self._update_critics(batch)
         self._following.follow(self.config.tau)

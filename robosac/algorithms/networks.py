@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robosac.algorithms.dense import Dense
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 _QUARTERS = 2**16
@@ -163,12 +163,12 @@ class Critics(nn.ModuleList):
         obs: Tensor,
         action: Tensor,
         *,
-        dropping: torch.Generator | None = None,
+        dropping: Callable[[int], Tensor] | None = None,
         members: Sequence[int] | None = None,
     ) -> Tensor:
         """Values (N, B) of the pairs (B, O) and (B, A), of all members or of those asked for.
 
-        Units are dropped only with a generator to draw them from.
+        Units are dropped only with somebody to draw them, as Algorithm.quarters().
         """
         pair = torch.cat((obs, action), dim=-1)
         chosen = self if members is None else (self[number] for number in members)
@@ -193,7 +193,7 @@ class StateValue(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Drops units while there is a generator to draw them from, and never otherwise.
+    """Drops units while there is somebody to draw them, and never otherwise.
 
     A quarter of a random number of 64 bits decides on a unit, which takes a fifth of the time of
     torch's bernoulli_(); so the share is rounded to a 65,536th.
@@ -206,19 +206,19 @@ class Dropout(nn.Module):
         self._first_kept = dropped - _QUARTERS // 2
         self._scale = _QUARTERS / (_QUARTERS - dropped)
 
-    def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(self, x: Tensor, quarters: Callable[[int], Tensor] | None) -> Tensor:
         """Zero some units (B, H) and scale the others up, so that the mean stays."""
-        return x if generator is None else x * self.factors(x, generator)
+        return x if quarters is None else x * self.factors(x, quarters)
 
-    def factors(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def factors(self, x: Tensor, quarters: Callable[[int], Tensor]) -> Tensor:
         """Draw what units (B, H) are multiplied by: 0, or what keeps the mean."""
-        numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
-        numbers.random_(-(2**63), None, generator=generator)
-        quarters = numbers.view(torch.int16)[: x.numel()].view(x.shape)
-        return (quarters >= self._first_kept).to(x.device, x.dtype).mul_(self._scale)
+        drawn = quarters(x.numel()).view(x.shape)
+        return (drawn >= self._first_kept).to(x.dtype).mul_(self._scale)
 
 
-def _value(network: nn.Sequential, pair: Tensor, dropping: torch.Generator | None) -> Tensor:
+def _value(
+    network: nn.Sequential, pair: Tensor, dropping: Callable[[int], Tensor] | None
+) -> Tensor:
     """Values (B,) of one Q function."""
     x = pair
     for layer in network:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robosac.algorithms.algorithm import Batch
+    from robosac.algorithms.supply import Supply
 
     FloatArray = NDArray[np.float32]
 
@@ -50,9 +51,9 @@ class ObservationNormaliser:
         scale = 1 / np.maximum(deviation, _SMALLEST)
         self.scale = torch.from_numpy(scale.astype(np.float32))
 
-    def normalised(self, batch: Batch) -> Batch:
+    def normalised(self, batch: Batch, supply: Supply) -> Batch:
         """Return rows with observations as networks see them; the given ones stay raw."""
-        mean, scale = (one.to(batch.obs.device) for one in (self.mean, self.scale))
+        mean, scale = supply.bring(lambda: self.mean), supply.bring(lambda: self.scale)
         critic_obs = _normalise(batch.critic_obs, mean, scale)
         next_critic_obs = _normalise(batch.next_critic_obs, mean, scale)
         actor = batch.obs.shape[1]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from robosac.algorithms.supply import Supply
 
     FloatArray = NDArray[np.float32]
 
@@ -48,9 +51,9 @@ class RewardScale:
         deviation = float(np.sqrt(max(square - mean**2, 0.0) + _SMALLEST))
         self.divisor = max(deviation, self._largest / self._bound)
 
-    def scaled(self, reward: Tensor) -> Tensor:
+    def scaled(self, reward: Tensor, supply: Supply) -> Tensor:
         """Rewards (B,) as critics see them; the given ones stay raw."""
-        return reward / self.divisor
+        return reward / supply.bring(lambda: torch.tensor(self.divisor))
 
     def _returns(self, reward: list[float], ended: list[float], run: object) -> list[float]:
         """Return after every step; the next episode begins with none."""

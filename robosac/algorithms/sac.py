@@ -18,6 +18,8 @@ from robosac.algorithms.backups import ACTOR_VALUES, BACKUPS
 from robosac.algorithms.networks import Actor, Critics, Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from torch import Tensor, nn
 
     from robosac.algorithms.config import SACConfig
@@ -64,11 +66,22 @@ class SAC(Algorithm):
             "alpha": Adam([self.log_alpha], config.alpha_lr),
         }
         self._following = Follower(self.targets, self.critics)
-        self._dropping = self.generator if config.dropout else None
+        self._dropping = self.quarters if config.dropout else None
         self._actor_loss = {
             "reparametrised": self._reparametrised_loss,
             "reinforce": self._reinforce_loss,
         }[config.actor_gradient]
+
+    @property
+    def turn(self) -> Hashable | None:
+        """Whether policy and targets move; like no other where targets are drawn."""
+        if self.config.backup == "subset":
+            return None
+        return self._policy_moves, (self.updates + 1) % self.config.target_every == 0
+
+    @property
+    def _policy_moves(self) -> bool:
+        return self.updates % self.config.policy_delay == 0
 
     @property
     def policy(self) -> nn.Module:
@@ -79,7 +92,7 @@ class SAC(Algorithm):
         """One step of critics, then policy and temperature, then targets."""
         alpha = self.log_alpha.detach().exp()
         metrics = self._update_critics(batch, alpha)
-        if self.updates % self.config.policy_delay == 0:
+        if self._policy_moves:
             metrics |= self._update_actor(batch, alpha)
         self.updates += 1
         if self.updates % self.config.target_every == 0:

@@ -61,6 +61,11 @@ class TD3(Algorithm):
         )
 
     @property
+    def turn(self) -> bool:
+        """Whether policy and targets move."""
+        return (self.updates + 1) % self.config.policy_delay == 0
+
+    @property
     def policy(self) -> nn.Module:
         """The actor, with the noise that explores scaled inside."""
         return self.actor
@@ -68,11 +73,11 @@ class TD3(Algorithm):
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the critics; every policy_delay-th also of policy and targets."""
         metrics = self._update_critics(batch)
-        self.updates += 1
-        if self.updates % self.config.policy_delay == 0:
+        if self.turn:
             metrics |= self._update_actor(batch)
             for target in self._following:
                 target.follow(self.config.tau)
+        self.updates += 1
         return metrics
 
     def _update_critics(self, batch: Batch) -> dict[str, Tensor]:

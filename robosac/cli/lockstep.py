@@ -17,6 +17,8 @@ from robosac.learner.device import find as find_device
 from robosac.learner.figures import figures_of
 from robosac.learner.learner import Learner
 from robosac.learner.metrics import MetricsWriter, plain
+from robosac.learner.replayed import CudaGraphs
+from robosac.learner.trial import let_replay
 from robosac.policy import OnnxPolicy
 from robosac.policy import contract as contracts
 from robosac.replay import Chunk, SegmentLog
@@ -106,6 +108,10 @@ class Lockstep:
         self._learner = Learner(
             config.recipe, contract, seed=config.seed, device=find_device(device)
         )
+        if self._learner.algorithm.device.type == "cuda":
+            reason = let_replay(self._learner, CudaGraphs(self._learner.algorithm.device))
+            if reason is not None:
+                say(reason)
         priors.take_in(config.prior, self._learner)
         self._log = SegmentLog(folder.replay, contract.row_layout)
         seed = np.random.SeedSequence([config.seed, len(self._log.marks)])

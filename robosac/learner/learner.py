@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from robosac.algorithms.algorithm import CPU, Batch, Sizes
 from robosac.algorithms.catalogue import build
 from robosac.algorithms.first_steps import RandomFirst
 from robosac.algorithms.normaliser import ObservationNormaliser
+from robosac.learner.replayed import Replayed
 from robosac.policy.contract import with_training
 from robosac.policy.export import PolicyTemplate
 from robosac.replay import ReplayMemory
@@ -28,16 +29,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from robosac.algorithms.algorithm import Algorithm
     from robosac.learner.ranks import Leader
+    from robosac.learner.replayed import Graphs
     from robosac.policy import Contract
     from robosac.recipe import Recipe
     from robosac.replay import Chunk, RowLayout
 
     FloatArray = NDArray[np.float32]
+    Metrics = dict[str, Tensor]
 
 
 _LAGS_KEPT = 10_000
 _VERSIONS_KEPT = 10_000
+_REHEARSED = 4
+"""Batches of rows that nobody made."""
 _UNSEEN = 1000
 """More versions than a robot can have got while none of the rows it made with them arrived."""
 
@@ -103,9 +109,7 @@ class Learner:
         self._acted: deque[int] = deque(maxlen=_LAGS_KEPT)
         self._newest_acting = 0
         self._rows = np.empty((recipe.learner.batch_size, self.layout.width), dtype=np.float32)
-        self._there = torch.from_numpy(self._rows).to(device)
-        """The sampled rows where updates are made: a copy, or the same."""
-        self._batch = _batch_views(self._there, self.layout)
+        self._update: Callable[[], Metrics] = self._learn
         self._leader: Leader | None = None
 
     @property
@@ -215,23 +219,48 @@ class Learner:
 
     def update(self) -> None:
         """Make one update; there must be transitions."""
-        batch, source = self._batch, self._source
-        source.sample(len(self._rows), self.rng, self._rows)
-        if self._there.device != CPU:
-            self._there.copy_(torch.from_numpy(self._rows))
-        if source.steps is not None:
-            batch = batch._replace(steps=torch.from_numpy(source.steps).to(self._there.device))
-        if self.normaliser is not None:
-            batch = self.normaliser.normalised(batch)
-        if self._leader is not None:
-            batch = self._leader.share(batch)
-        self.metrics |= self.algorithm.update(batch)
+        self.metrics |= self._update()
         self.owed -= 1
 
-    def rehearsal(self) -> Callable[[], object]:
-        """An update of networks that nobody keeps, by rows that nobody made: to be timed."""
-        algorithm = build(self.recipe.algorithm, self._sizes, seed=0)
-        return partial(algorithm.update, _batch_views(torch.zeros(self._rows.shape), self.layout))
+    def replay_updates(self, device: Graphs) -> None:
+        """From now on let a device replay what it has recorded of an update."""
+        self._update = Replayed(self.algorithm, self._learn, device)
+
+    def _learn(self) -> Metrics:
+        """Sample rows and learn from them; return the metrics."""
+        supply = self.algorithm.supply
+        batch = _batch_views(supply.bring(self._sample), self.layout)
+        if self._source.steps is not None:
+            batch = batch._replace(steps=supply.bring(self._sampled_steps))
+        if self.normaliser is not None:
+            batch = self.normaliser.normalised(batch, supply)
+        if self._leader is not None:
+            batch = self._leader.share(batch)
+        return self.algorithm.update(batch)
+
+    def _sample(self) -> Tensor:
+        """Rows of the next batch, which overwrite those of the last."""
+        self._source.sample(len(self._rows), self.rng, self._rows)
+        return torch.from_numpy(self._rows)
+
+    def _sampled_steps(self) -> Tensor:
+        """Steps of the rows that were just sampled."""
+        assert self._source.steps is not None
+        return torch.from_numpy(self._source.steps)
+
+    def rehearsal(self, device: torch.device) -> tuple[Algorithm, Callable[[], Metrics]]:
+        """An algorithm that nobody keeps, and its update by rows that nobody made."""
+        algorithm = build(self.recipe.algorithm, self._sizes, seed=0, device=device)
+        drawn = torch.randn(_REHEARSED, *self._rows.shape, generator=algorithm.generator)
+        for column in ("terminated", "truncated"):
+            drawn[..., self.layout.slice(column)] = 0
+        rows = itertools.cycle(drawn)
+
+        def update() -> Metrics:
+            batch = _batch_views(algorithm.supply.bring(lambda: next(rows)), self.layout)
+            return algorithm.update(batch)
+
+        return algorithm, update
 
     def lead(self, leader: Leader) -> None:
         """Share every update with other processes, which start from what has been learned so far.

@@ -25,8 +25,10 @@ from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
 from robosac.learner.metrics import MetricsWriter, plain
 from robosac.learner.ranks import Leader, leading
+from robosac.learner.replayed import CudaGraphs
 from robosac.learner.service import SILENCE_S, PublishedPolicy, Service
 from robosac.learner.threads import most_threads, take_fastest
+from robosac.learner.trial import let_replay
 from robosac.lifeline import Lifeline, tell
 from robosac.policy import contract as contracts
 from robosac.run_folder import RunFolder, write_atomically
@@ -171,7 +173,12 @@ class LearnerProcess:
         if self._leader is not None:
             torch.set_num_threads(self._leader.threads)
         elif self._device.type == "cpu":
-            take_fastest(learner.rehearsal(), most_threads())
+            _, update = learner.rehearsal(self._device)
+            take_fastest(update, most_threads())
+        else:
+            reason = let_replay(learner, CudaGraphs(self._device))
+            if reason is not None:
+                tell(event="notice", text=reason)
         priors.take_in(self._config.prior, learner)
         return learner
 

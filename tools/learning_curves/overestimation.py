@@ -118,7 +118,7 @@ def _values(learner: Learner, journey: Journey) -> tuple[FloatArray, FloatArray]
     if learner.normaliser is not None:
         none = torch.empty(0)
         batch = Batch(obs, obs, noise, none, none, obs, obs)
-        obs = learner.normaliser.normalised(batch).obs
+        obs = learner.normaliser.normalised(batch, algorithm.supply).obs
     bonus = torch.zeros(len(obs))
     if isinstance(algorithm, SAC):
         sample = algorithm.actor.sample(obs, noise)

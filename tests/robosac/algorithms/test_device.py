@@ -46,7 +46,7 @@ def check_alike(one: Algorithm, other: Algorithm, *, within: float) -> None:
     found, expected = one.state(), other.state()
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        gap = (found[key].cpu().double() - value.double()).abs().max().item()
+        gap = (found[key].cpu().double() - value.cpu().double()).abs().max().item()
         assert gap <= within, key
 
 

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from robosac.algorithms.algorithm import CPU
 from robosac.algorithms.reward_scale import RewardScale
+from robosac.algorithms.supply import Supply
 from tests.robosac.algorithms.conftest import batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 F4 = np.float32
+HERE = Supply(CPU)
 
 
 def taken(
@@ -80,9 +83,9 @@ def test_rows_are_scaled_and_stay_raw() -> None:
     """Nothing known divides by one; zeros alone divide by something; no rows change nothing."""
     scale, rows = RewardScale(gamma=0.5, bound=5), batch()
     before = rows.reward.clone()
-    assert torch.equal(scale.scaled(rows.reward), before)
+    assert torch.equal(scale.scaled(rows.reward, HERE), before)
     scale.take(np.array([4, 2, -1], F4), np.zeros(3, F4), run="a")
     scale.take(np.zeros(0, F4), np.zeros(0, F4), run="a")
-    assert torch.allclose(scale.scaled(rows.reward), before / 2**0.5)
+    assert torch.allclose(scale.scaled(rows.reward, HERE), before / 2**0.5)
     assert torch.equal(rows.reward, before)
     assert np.isfinite(1 / taken([0, 0]))

@@ -152,10 +152,10 @@ def test_temperature_is_learned_on_what_the_recipe_says() -> None:
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    """A fifth of the units is zero, the others are 1/0.8 as large; none without a generator."""
+    """A fifth of the units is zero, the others are 1/0.8 as large; none if nobody draws."""
     layer, x = Dropout(0.2), torch.ones(100, 400)
     assert layer(x, None) is x
-    dropped = layer(x, torch.Generator().manual_seed(0))
+    dropped = layer(x, make().quarters)
     assert (dropped == 0).float().mean().item() == pytest.approx(0.2, abs=0.01)
     assert dropped.max().item() == pytest.approx(1.25, rel=1e-5)
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
@@ -169,7 +169,7 @@ def test_dropout_comes_before_normalisation() -> None:
 
 
 def test_droq_drops_units_in_all_three_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Targets, critics and the policy's critics: each is asked with the algorithm's generator."""
+    """Targets, critics and the policy's critics: each is asked with the algorithm's numbers."""
     sac = make(dropout=0.1)
     seen: list[object] = []
     forward = Critics.forward
@@ -180,7 +180,7 @@ def test_droq_drops_units_in_all_three_places(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Critics, "forward", spy)
     sac.update(batch())
-    assert seen == [sac.generator] * 3
+    assert seen == [sac.quarters] * 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
@@ -10,6 +12,9 @@ from robosac.algorithms.config import SACConfig
 from robosac.algorithms.sac import SAC
 from robosac.algorithms.schedules import Schedule
 from tests.robosac.algorithms.conftest import SIZES, batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @pytest.mark.parametrize(
@@ -27,11 +32,12 @@ def test_shares_by_hand(kind: str, shares: list[float]) -> None:
     assert schedule.falls == (kind != "constant")
 
 
-def test_a_share_of_the_first_step() -> None:
-    """The first step of Adam is its learning rate, here a quarter of 0.5; a step is counted."""
+@pytest.mark.parametrize("lr", [0.125, torch.tensor(0.125)], ids=["number", "tensor"])
+def test_a_rate_of_its_own(lr: float | Tensor) -> None:
+    """The first step of Adam is its learning rate, here not the usual 0.5; a step is counted."""
     parameter = torch.tensor([1.0])
     optimiser = Adam([parameter], 0.5)
-    optimiser.step([torch.tensor([3.0])], share=0.25)
+    optimiser.step([torch.tensor([3.0])], lr=lr)
     assert parameter.item() == pytest.approx(0.875)
     assert optimiser.steps == 1
 
@@ -48,19 +54,17 @@ def test_every_optimiser_is_on_its_own_way(monkeypatch: pytest.MonkeyPatch) -> N
     seen: dict[str, list[float]] = {}
     step = Adam.step
 
-    def noted(self: Adam, gradients: object, *, share: float = 1.0) -> None:
+    def noted(self: Adam, gradients: object, *, lr: float | Tensor | None = None) -> None:
         name = next(name for name, one in sac.optimisers.items() if one is self)
-        seen.setdefault(name, []).append(share)
-        step(self, gradients, share=share)  # type: ignore[arg-type]
+        assert lr is not None
+        seen.setdefault(name, []).append(float(lr / self.lr))
+        step(self, gradients, lr=lr)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Adam, "step", noted)
     for number in range(6):
         sac.update(batch(number))
-    assert seen == {
-        "critics": [1.0, 0.75, 0.5, 0.25, 0.0, 0.0],
-        "actor": [1.0, 0.75, 0.5],
-        "alpha": [1.0, 0.75, 0.5],
-    }
+    assert seen["critics"] == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0, 0.0])
+    assert seen["actor"] == seen["alpha"] == pytest.approx([1.0, 0.75, 0.5])
 
 
 def test_numbers_that_make_no_sense() -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from robosac.algorithms.algorithm import CPU
 from robosac.learner.checkpoint import digest
 from robosac.learner.threads import most_threads, take_fastest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from tests.robosac.learner.conftest import MakeLearner
 
@@ -95,7 +96,7 @@ def test_one_core_is_left_alone() -> None:
 def test_what_is_timed_is_not_what_learns(make_learner: MakeLearner) -> None:
     """The learner's tensors, its counters and torch's own generator stay as they were."""
     learner = make_learner()
-    update: Callable[[], object] = learner.rehearsal()
+    _, update = learner.rehearsal(CPU)
     before = digest(learner.algorithm.state()), torch.random.get_rng_state()
     for _ in range(3):
         assert update()
