@@ -12,7 +12,8 @@ else the machine does meets all of them; ratios are medians of ratios within a b
 stable-baselines3 runs as its SAC does by default: train(gradient_steps=1) on a filled buffer, with
 a logger that writes nowhere.  So does SBX, whose updates JAX compiles, where it is installed.  With
 `utd20` the policy has its turn at every 20th update, as in "A Walk in the Park"; the others have no
-such setting and are the same as before.
+such setting and are the same as before.  Where torch finds a GPU, updates on it take turns, too:
+those of stable-baselines3 (`sb3_gpu`), ours one operation at a time (`gpu`) and replayed.
 
 A share of gemm is the rate of an update's matrix products, spread over all of its time, in units of
 the rate of bare products of the same type in the same block: of the fastest that this machine
@@ -46,7 +47,13 @@ from tools.learner_speed import stored
 from tools.learner_speed.products import flop_per_update, gemms
 from tools.learner_speed.replay import ReplayFigures, measure_replay
 from tools.learner_speed.timing import Figure, take_turns
-from tools.learner_speed.updates import SHAPE, other_update, robosac_update, sbx_update
+from tools.learner_speed.updates import (
+    SHAPE,
+    gpu_update,
+    other_update,
+    robosac_update,
+    sbx_update,
+)
 from tools.provenance import provenance
 
 if TYPE_CHECKING:
@@ -77,6 +84,12 @@ CANDIDATES: dict[str, Callable[[int], Callable[[], object]]] = {
 """What makes an update for a batch size, by name; the other libraries first."""
 if importlib.util.find_spec("sbx"):
     CANDIDATES = {"sbx": sbx_update, **CANDIDATES}
+if torch.cuda.is_available():
+    CANDIDATES |= {
+        "sb3_gpu": partial(other_update, device="cuda"),
+        "gpu": partial(gpu_update, replayed=False),
+        "gpu_replayed": partial(gpu_update, replayed=True),
+    }
 
 
 def measure(batch: int, blocks: int) -> Blocks:

@@ -8,11 +8,15 @@ import gymnasium
 import msgspec
 import numpy as np
 import stable_baselines3
+import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
+from robosac.algorithms.algorithm import CPU
 from robosac.algorithms.config import SACConfig
 from robosac.learner.learner import Learner
+from robosac.learner.replayed import CudaGraphs
+from robosac.learner.trial import let_replay
 from robosac.policy.contract import Contract, Golden
 from robosac.recipe import LearnerConfig, Recipe
 from robosac.tasks.observation import Term
@@ -49,7 +53,22 @@ def robosac_update(batch: int, **options: Unpack[Options]) -> Callable[[], None]
     return filled_learner(batch, **options).update
 
 
-def filled_learner(batch: int, **options: Unpack[Options]) -> Learner:
+def gpu_update(batch: int, *, replayed: bool) -> Callable[[], None]:
+    """Return the update of a learner on a GPU, one operation at a time or replayed.
+
+    It is asked for at most two updates ahead, so that many calls take as long as their updates.
+    """
+    device = torch.device("cuda")
+    learner = filled_learner(batch, device=device)
+    if replayed:
+        reason = let_replay(learner, CudaGraphs(device))
+        assert reason is None, reason
+    return learner.update
+
+
+def filled_learner(
+    batch: int, *, device: torch.device = CPU, **options: Unpack[Options]
+) -> Learner:
     """Make a learner whose replay is full of random transitions."""
     contract = Contract(
         env="benchmark",
@@ -61,7 +80,7 @@ def filled_learner(batch: int, **options: Unpack[Options]) -> Learner:
     usual = SACConfig(hidden=SHAPE.hidden, layer_norm=False)
     sac = msgspec.structs.replace(usual, **options)
     recipe = Recipe(name="benchmark", learner=LearnerConfig(batch_size=batch), sac=sac)
-    learner = Learner(recipe, contract, seed=0)
+    learner = Learner(recipe, contract, seed=0, device=device)
     learner.ingest(random_rows(learner, ROWS))
     return learner
 
@@ -76,32 +95,37 @@ def random_rows(learner: Learner, count: int) -> FloatArray:
     return rows
 
 
-def other_update(batch: int) -> Callable[[], None]:
+def other_update(batch: int, *, device: str = "cpu") -> Callable[[], None]:
     """Return the update of stable-baselines3, the policy's turn included."""
-    return _training(stable_baselines3.SAC, batch)
+    return _training(stable_baselines3.SAC, batch, device)
 
 
 def sbx_update(batch: int) -> Callable[[], None]:
     """The same with SBX, whose updates are compiled by JAX; needs `pip install sbx-rl`."""
     from sbx import SAC
 
-    return _training(SAC, batch)
+    return _training(SAC, batch, "cpu")
 
 
-def _training(kind: Any, batch: int) -> Callable[[], None]:  # noqa: ANN401 -- SBX has no types
+def _training(kind: Any, batch: int, device: str) -> Callable[[], None]:  # noqa: ANN401 -- SBX has no types
     """One update by a filled buffer, with a logger that writes nowhere."""
     policy = {"net_arch": list(SHAPE.hidden)}
     other = kind(
-        "MlpPolicy", Still(), batch_size=batch, buffer_size=ROWS, policy_kwargs=policy, device="cpu"
+        "MlpPolicy",
+        Still(),
+        batch_size=batch,
+        buffer_size=ROWS,
+        policy_kwargs=policy,
+        device=device,
     )
     other.set_logger(Logger(None, []))
-    other.replay_buffer = filled_buffer(ROWS)
+    other.replay_buffer = filled_buffer(ROWS, device)
     return lambda: other.train(gradient_steps=1, batch_size=batch)
 
 
-def filled_buffer(rows: int) -> ReplayBuffer:
+def filled_buffer(rows: int, device: str = "cpu") -> ReplayBuffer:
     """Return a buffer of stable-baselines3 that is full of random transitions."""
-    buffer = ReplayBuffer(rows, Still.observation_space, Still.action_space, device="cpu")
+    buffer = ReplayBuffer(rows, Still.observation_space, Still.action_space, device=device)
     rng = np.random.default_rng(0)
     for part in (buffer.observations, buffer.next_observations, buffer.rewards):
         part[:] = rng.standard_normal(part.shape, dtype=np.float32)
