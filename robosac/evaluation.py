@@ -27,8 +27,8 @@ def evaluate(
     return Evaluation(
         seed=seed,
         episodes=episodes,
-        return_mean=float(np.mean(returns)),
-        return_std=float(np.std(returns)),
+        return_mean=float(np.mean(returns)) if np.isfinite(returns).all() else None,
+        return_std=float(np.std(returns)) if np.isfinite(returns).all() else None,
         speed_mps=float(np.mean(speeds)) if speeds else None,
         falls=sum(bool(tally.fell) for tally in tallies),
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from robosac.policy.contract import Evaluation
     from robosac.run_folder import RunConfig, RunFolder
 
-EPISODES = 5
+EPISODES = 10
 EVALUATION_SEED = 10_000
 VIDEO_S = 10.0
 _SUMMED_UP = (
@@ -100,12 +100,13 @@ def conclude(
 
 def describe(evaluation: Evaluation) -> str:
     """One line about how a policy did."""
+    returned = "not finite"
+    if evaluation.return_mean is not None:
+        returned = f"{evaluation.return_mean:.6g} ± {evaluation.return_std:.3g}"
     speed = "" if evaluation.speed_mps is None else f", speed {evaluation.speed_mps:.3f} m/s"
     falls = "" if evaluation.speed_mps is None else f", falls {evaluation.falls}"
-    return (
-        f"evaluation: return {evaluation.return_mean:.6g} ± {evaluation.return_std:.3g}"
-        f"{speed}{falls} ({evaluation.episodes} episodes, seed {evaluation.seed})"
-    )
+    measured = f"{evaluation.episodes} episodes, seed {evaluation.seed}"
+    return f"evaluation: return {returned}{speed}{falls} ({measured})"
 
 
 def export(source: Path, target: Path, place: Workplace) -> Evaluation:

@@ -53,8 +53,9 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     seed: int
     episodes: int
-    return_mean: float
-    return_std: float
+    return_mean: float | None
+    """Mean return of the episodes; None where one was no finite number."""
+    return_std: float | None
     speed_mps: float | None
     falls: int
 

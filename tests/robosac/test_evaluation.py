@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robosac.cli.results import summarise
+from robosac.cli.results import describe, summarise
 from robosac.evaluation import evaluate
 from robosac.policy import OnnxPolicy
+from robosac.policy import contract as contracts
+from robosac.policy.contract import with_training
 from robosac.recipe import Recipe
 from robosac.run_folder import RunConfig, RunFolder
 
@@ -95,6 +97,17 @@ def test_figures_are_those_of_whole_episodes(policy: OnnxPolicy) -> None:
     assert found.return_std == pytest.approx(np.std(returns))
     assert (found.episodes, found.seed, found.falls) == (4, 0, 2)
     assert found.speed_mps == pytest.approx(0.5)
+
+
+def test_a_return_that_is_no_number_is_none(make_policy: PolicyMaker) -> None:
+    """JSON has no NaN: as null it would have made the exported policy unreadable (trap 31)."""
+    policy = OnnxPolicy(make_policy(gain=0.5))
+    env = gymnasium.wrappers.TransformReward(Lottery(), lambda _: float("nan"))
+    found = evaluate(env, policy, episodes=2, seed=0)
+    assert found.return_mean is found.return_std is None
+    contract = with_training(policy.contract, evaluation=found)
+    assert contracts.decode(contracts.encode(contract)) == contract
+    assert describe(found).startswith("evaluation: return not finite, speed 0.500 m/s, falls")
 
 
 def test_what_training_returned_is_called_so(tmp_path: Path) -> None:
