@@ -73,7 +73,7 @@ class ReplayMemory:
     def _gather(self, places: NDArray[np.int64], batch: FloatArray) -> None:
         """Copy the rows at these places of the ring."""
         # With mode="raise" numpy would gather into a buffer of its own and copy that into out.
-        np.take(self._rows, places, axis=0, out=batch, mode="clip")
+        self._rows.take(places, axis=0, out=batch, mode="clip")
 
     def _check(self, rows: FloatArray, shape: tuple[int, int]) -> None:
         """Refuse arrays of another shape or type, which numpy might broadcast or cast."""
