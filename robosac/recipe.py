@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 BUILT_IN = Path(__file__).parent / "recipes"
+DEFAULT = "layernorm"
+"""What robots learn by unless somebody chooses."""
 
 
 class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

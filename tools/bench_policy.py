@@ -44,7 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     with resolve.make(robot="go2", task="walk", env=None) as place:
         contract = place.contract
-    learner = Learner(recipe.find("sac"), contract, seed=0)
+    learner = Learner(recipe.find(recipe.DEFAULT), contract, seed=0)
     snapshot = learner.snapshot()
     file = learner.policy_file(snapshot)
     policy = OnnxPolicy(file, here=contract)

@@ -273,13 +273,13 @@ def latencies(seconds: float, folder: Path) -> dict[str, Any]:
     from robosac import recipe
     from robosac.run_folder import RunConfig, RunFolder
 
-    sac = recipe.find("sac")
+    usual = recipe.find(recipe.DEFAULT)
     config = RunConfig(
         robosac=__version__,
         env="bench",
         recipe=msgspec.structs.replace(
-            sac,
-            learner=msgspec.structs.replace(sac.learner, learning_starts=0, publish_every=10),
+            usual,
+            learner=msgspec.structs.replace(usual.learner, learning_starts=0, publish_every=10),
         ),
     )
     RunFolder(folder / "run").create(config)

@@ -24,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robosac import recipe
 from robosac.errors import DamagedRecordError
 from robosac.policy import contract
 from robosac.replay import SegmentLog
@@ -228,7 +229,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--robot", default="go2")
     parser.add_argument("--env", help="environment instead of a robot")
-    parser.add_argument("--recipe", default="sac")
+    parser.add_argument("--recipe", default=recipe.DEFAULT)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--runners", type=int, default=8)
     parser.add_argument("--kill-at", type=int, help="rows on disk; default: a third of the steps")

@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
+from robosac import recipe
 from tools.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--robot", default="go2")
     parser.add_argument("--task", default="walk")
-    parser.add_argument("--recipe", default="sac")
+    parser.add_argument("--recipe", default=recipe.DEFAULT)
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument(

@@ -26,7 +26,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
     Robots keep moving, and keep what they record, while the learner is away.
     """
 
-    recipe: str = "sac"
+    recipe: str = recipe.DEFAULT
     """How to learn: a name, or a TOML file."""
     steps: int | None = None
     """Environment steps in all, after which robots are sent home; by default until Ctrl-C."""

@@ -40,7 +40,7 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
     env: str | None = None
     """Environment instead of a robot: a Gymnasium id (HalfCheetah-v5) or dm_control/walker-walk."""
     recipe: str | None = None
-    """How to learn: a name, or a TOML file; sac, with --emulate realtime, unless given."""
+    """How to learn: a name, or a TOML file; layernorm, with --emulate realtime, unless given."""
     steps: int | None = None
     """Environment steps in all, those of a resumed run included; 20000 for a new run."""
     prior: tuple[Path, ...] = ()
@@ -131,7 +131,7 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         robot=options.robot if options.env is None else None,
         task=options.task if options.env is None else None,
         env=options.env,
-        recipe=recipe.find(options.recipe or ("realtime" if options.emulate else "sac")),
+        recipe=recipe.find(options.recipe or ("realtime" if options.emulate else recipe.DEFAULT)),
         steps=at_least(1, "steps", _STEPS if options.steps is None else options.steps),
         seed=at_least(0, "seed", options.seed),
         pace="realtime" if options.emulate else options.pace,

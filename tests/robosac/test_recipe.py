@@ -45,7 +45,7 @@ def test_recipes_that_come_along(name: str) -> None:
 def test_the_defaults_are_usable() -> None:
     """A recipe that says nothing is one."""
     assert recipe.names() == sorted(recipe.names())
-    assert "sac" in recipe.names()
+    assert recipe.DEFAULT in recipe.names()
     assert recipe.problems(Recipe(name="none")) == []
 
 

@@ -186,7 +186,8 @@ def test_droq_drops_units_in_all_three_places(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "target"),
     [
-        ("sac", -6.0),
+        ("sac", -12.0),
+        ("layernorm", -6.0),
         ("realtime", -6.0),
         ("droq", -6.0),
         ("redq", -6.0),
@@ -206,7 +207,13 @@ def test_target_entropy_of_the_recipes(name: str, target: float) -> None:
 
 @pytest.mark.parametrize(
     ("name", "loss"),
-    [("sac", "log_alpha"), ("realtime", "log_alpha"), ("droq", "alpha"), ("redq", "log_alpha")],
+    [
+        ("sac", "log_alpha"),
+        ("layernorm", "log_alpha"),
+        ("realtime", "log_alpha"),
+        ("droq", "alpha"),
+        ("redq", "log_alpha"),
+    ],
 )
 def test_temperature_losses_of_the_recipes(name: str, loss: str) -> None:
     """As published: on log α, and for DroQ on α (trap 6)."""
