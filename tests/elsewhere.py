@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 ELSEWHERE = torch.device("meta")
 """Of the devices that torch knows, the one that needs no driver."""
 _MOVING = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}  # noqa: SLF001 -- torch's names for them
+_OF_ONE_TYPE = {
+    torch.ops.aten.native_layer_norm.default,
+    torch.ops.aten.native_layer_norm_backward.default,
+}
 _ASKING = torch.ops.aten._local_scalar_dense.default  # noqa: SLF001 -- as above
 
 
@@ -71,6 +75,8 @@ class Elsewhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
         far = [one for one in tensors if isinstance(one, Far)]
         if far and func not in _MOVING:
             _check_company(func, tensors)
+        if far and func in _OF_ONE_TYPE and len({one.dtype for one in tensors}) > 1:
+            raise RuntimeError(f"{func}: tensors of several types; the processor alone knows how")
         self.asked += bool(far) and func is _ASKING
         result_far = isinstance(args[0], Far) if func in _MOVING and args else bool(far)
         if kwargs.get("device") is not None:

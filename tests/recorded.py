@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Metrics = dict[str, Tensor]
 
 _COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}  # noqa: SLF001 -- torch's names for them
+_UNKNOWN = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 _SILENT = torch.ops.aten.native_batch_norm.default
 """Writes running statistics, which its schema does not say."""
 _ASKING = torch.ops.aten._local_scalar_dense.default  # noqa: SLF001 -- as above
@@ -55,6 +56,8 @@ class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise RuntimeError(f"{func}: a random number in a graph would never change")
         if func is _ASKING or (func in _COPIES and len(far) < len(given)):
             raise RuntimeError(f"{func}: a graph has no copy between the processor and a device")
+        if _UNKNOWN & {*func.tags} and not _whole(kwargs, args):
+            raise RuntimeError(f"{func}: a graph cannot wait for how much there is")
         for argument, value in zip(func._schema.arguments, args, strict=False):  # noqa: SLF001 -- torch has no other
             if argument.alias_info is not None and argument.alias_info.is_write:
                 for one in _tensors(value):
@@ -65,7 +68,7 @@ class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = func(*args, **kwargs)
         results = _tensors(found)
         self._made |= {_memory(one) for one in results} - {_memory(one) for one in far}
-        bare = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs, results))
+        bare = pytree.tree_map_only(Tensor, _bare, (args, kwargs, results))
         self.noted.append(_Noted(func, *bare))
         return found
 
@@ -126,6 +129,41 @@ class RecordedOperations:
         self.unread.add(id(buffer))
         there.copy_(buffer)
         return lambda: self.unread.discard(id(buffer))
+
+
+class Forgetful(RecordedOperations):
+    """A device that replays with what it was given first."""
+
+    def send(self, buffer: Tensor, there: Tensor) -> Callable[[], None]:
+        """Copy nothing but the first."""
+        self.sent += 1
+        if self.sent == 1:
+            there.copy_(buffer)
+        return lambda: None
+
+
+class Incapable(RecordedOperations):
+    """A device that cannot record."""
+
+    def record(self, work: Callable[[], Metrics]) -> object:  # type: ignore[override]
+        """Give up as torch does, which says last what matters least."""
+        try:
+            raise RuntimeError(
+                "CUDA error: operation not permitted\nCompile with TORCH_USE_CUDA_DSA"
+            )
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def _bare(tensor: Tensor) -> Tensor:
+    """Without its gradient; what is the processor's as it is now, since a graph keeps its value."""
+    return tensor.detach() if isinstance(tensor, Far) else tensor.detach().clone()
+
+
+def _whole(*tree: object) -> bool:
+    """Whether the places that are asked for have whole numbers, and are not chosen by a mask."""
+    places = [one for one in _tensors(tree) if one.dtype in {torch.int64, torch.bool}]
+    return bool(places) and all(one.dtype == torch.int64 for one in places)
 
 
 def _tensors(tree: object) -> list[Tensor]:

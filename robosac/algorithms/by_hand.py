@@ -127,6 +127,8 @@ class _Layer:
         factors = self._drop(before)
         if norm is None:
             return Kept(x, weight, before.relu_() if self.relu else before, factors, None)
+        if before.device.type != "cpu":  # which alone knows scales of another type
+            before = before.to(norm.weight.dtype)
         y, mean, inverse = torch.native_layer_norm(
             before, before.shape[1:], norm.weight, norm.bias, norm.eps
         )
@@ -145,10 +147,9 @@ class _Layer:
 
         By that of the output, which is overwritten.
         """
+        grad = grad.to(kept.y.dtype)
         if self.relu:
             torch.ops.aten.threshold_backward.grad_input(grad, kept.y, 0, grad_input=grad)
-        if self.dtype is not None:
-            grad = grad.to(self.dtype)
         affine: list[Tensor] = []
         if self.norm is not None and kept.norm is not None:
             before, mean, inverse = kept.norm
@@ -156,6 +157,8 @@ class _Layer:
             grad, *affine = torch.ops.aten.native_layer_norm_backward(
                 grad, before, before.shape[1:], mean, inverse, scale, shift, [True, wanted, wanted]
             )
+        if self.dtype is not None:
+            grad = grad.to(self.dtype)
         if kept.factors is not None:
             grad = grad.mul_(kept.factors)
         return grad, affine

@@ -108,8 +108,8 @@ class Lockstep:
         self._learner = Learner(
             config.recipe, contract, seed=config.seed, device=find_device(device)
         )
-        if self._learner.algorithm.device.type == "cuda":
-            reason = let_replay(self._learner, CudaGraphs(self._learner.algorithm.device))
+        if self._learner.algorithm.device.type != "cpu":
+            reason = let_replay(self._learner, CudaGraphs)
             if reason is not None:
                 say(reason)
         priors.take_in(config.prior, self._learner)

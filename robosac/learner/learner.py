@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from robosac.algorithms.algorithm import Algorithm
     from robosac.learner.ranks import Leader
     from robosac.learner.replayed import Graphs
     from robosac.policy import Contract
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
 
 _LAGS_KEPT = 10_000
 _VERSIONS_KEPT = 10_000
-_REHEARSED = 4
-"""Batches of rows that nobody made."""
 _UNSEEN = 1000
 """More versions than a robot can have got while none of the rows it made with them arrived."""
 
@@ -63,9 +59,15 @@ class Learner:
     """Turns transitions into policies; has no threads, no sockets and no files."""
 
     def __init__(
-        self, recipe: Recipe, contract: Contract, *, seed: int, device: torch.device = CPU
+        self,
+        recipe: Recipe,
+        contract: Contract,
+        *,
+        seed: int,
+        device: torch.device = CPU,
+        template: PolicyTemplate | None = None,
     ) -> None:
-        """Build networks, replay and the policy template for one kind of robot."""
+        """Build networks, replay and, unless one is given, the policy template of a robot."""
         self.recipe = recipe
         self.layout = contract.row_layout
         sizes = Sizes(self.layout.obs, self.layout.extra, self.layout.action)
@@ -88,7 +90,7 @@ class Learner:
         """Statistics of what robots observe, where the recipe asks for them."""
         if recipe.learner.normalise_obs:
             self.normaliser = ObservationNormaliser(sizes.obs + sizes.extra)
-        self.template = PolicyTemplate(self._policy(), contract)
+        self.template = template or PolicyTemplate(self._policy(), contract)
         self.marks: dict[tuple[str, str], int] = {}
         """Next sequence number of every (robot, run) whose rows were taken in."""
         self.version = 0
@@ -247,20 +249,6 @@ class Learner:
         """Steps of the rows that were just sampled."""
         assert self._source.steps is not None
         return torch.from_numpy(self._source.steps)
-
-    def rehearsal(self, device: torch.device) -> tuple[Algorithm, Callable[[], Metrics]]:
-        """An algorithm that nobody keeps, and its update by rows that nobody made."""
-        algorithm = build(self.recipe.algorithm, self._sizes, seed=0, device=device)
-        drawn = torch.randn(_REHEARSED, *self._rows.shape, generator=algorithm.generator)
-        for column in ("terminated", "truncated"):
-            drawn[..., self.layout.slice(column)] = 0
-        rows = itertools.cycle(drawn)
-
-        def update() -> Metrics:
-            batch = _batch_views(algorithm.supply.bring(lambda: next(rows)), self.layout)
-            return algorithm.update(batch)
-
-        return algorithm, update
 
     def lead(self, leader: Leader) -> None:
         """Share every update with other processes, which start from what has been learned so far.

@@ -25,6 +25,7 @@ from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner, Snapshot
 from robosac.learner.metrics import MetricsWriter, plain
 from robosac.learner.ranks import Leader, leading
+from robosac.learner.rehearsal import rehearse
 from robosac.learner.replayed import CudaGraphs
 from robosac.learner.service import SILENCE_S, PublishedPolicy, Service
 from robosac.learner.threads import most_threads, take_fastest
@@ -173,10 +174,9 @@ class LearnerProcess:
         if self._leader is not None:
             torch.set_num_threads(self._leader.threads)
         elif self._device.type == "cpu":
-            _, update = learner.rehearsal(self._device)
-            take_fastest(update, most_threads())
+            take_fastest(rehearse(learner, self._device).update, most_threads())
         else:
-            reason = let_replay(learner, CudaGraphs(self._device))
+            reason = let_replay(learner, CudaGraphs)
             if reason is not None:
                 tell(event="notice", text=reason)
         priors.take_in(self._config.prior, learner)

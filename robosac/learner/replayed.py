@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Metrics = dict[str, Tensor]
 
-_ALIGNED = 16
-"""Bytes; enough for numbers of every type."""
+_ALIGNED = 512
+"""Bytes, as torch aligns tensors: kernels are chosen by it, and the warmed ones are meant."""
 _BUFFERS = 2
 """One is filled while the device may still read from another."""
 
@@ -169,8 +169,11 @@ class CudaGraphs:
 
     def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
         """Record work; other threads may use the device meanwhile."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        graph, usual = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
+        with (
+            torch.cuda.stream(usual),  # torch does not return to it where recording fails
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             metrics = work()
         return graph.replay, metrics
 

@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import Logger
 from robosac.algorithms.algorithm import CPU
 from robosac.algorithms.config import SACConfig
 from robosac.learner.learner import Learner
+from robosac.learner.rehearsal import random_rows
 from robosac.learner.replayed import CudaGraphs
 from robosac.learner.trial import let_replay
 from robosac.policy.contract import Contract, Golden
@@ -61,7 +62,7 @@ def gpu_update(batch: int, *, replayed: bool) -> Callable[[], None]:
     device = torch.device("cuda")
     learner = filled_learner(batch, device=device)
     if replayed:
-        reason = let_replay(learner, CudaGraphs(device))
+        reason = let_replay(learner, CudaGraphs)
         assert reason is None, reason
     return learner.update
 
@@ -81,18 +82,8 @@ def filled_learner(
     sac = msgspec.structs.replace(usual, **options)
     recipe = Recipe(name="benchmark", learner=LearnerConfig(batch_size=batch), sac=sac)
     learner = Learner(recipe, contract, seed=0, device=device)
-    learner.ingest(random_rows(learner, ROWS))
+    learner.ingest(random_rows(learner.layout, ROWS))
     return learner
-
-
-def random_rows(learner: Learner, count: int) -> FloatArray:
-    """Transitions (n, width) of a robot that does nothing sensible and never falls."""
-    layout, rng = learner.layout, np.random.default_rng(0)
-    rows = rng.standard_normal((count, layout.width)).astype(np.float32)
-    rows[:, layout.slice("action")] = rng.uniform(-1, 1, (count, layout.action))
-    for name in ("terminated", "truncated", "policy_version"):
-        rows[:, layout.slice(name)] = 0
-    return rows
 
 
 def other_update(batch: int, *, device: str = "cpu") -> Callable[[], None]:

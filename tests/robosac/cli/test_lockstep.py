@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from robosac.algorithms.config import SACConfig
-from robosac.cli import resolve
+from robosac.cli import lockstep, resolve
 from robosac.cli.lockstep import run_lockstep
 from robosac.errors import StorageError
-from robosac.learner import checkpoint
+from robosac.learner import checkpoint, trial
 from robosac.policy import OnnxPolicy
 from robosac.recipe import LearnerConfig, Recipe
 from robosac.replay import SegmentLog
 from robosac.run_folder import RunConfig, RunFolder
+from tests.elsewhere import ELSEWHERE, Elsewhere
+from tests.recorded import Incapable, RecordedOperations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +77,29 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
     assert (first["lost"], first["duplicated"]) == (0, 0)
     assert [figures["env_steps"] for figures in shown] == [200]
     assert len(checkpoint.complete(one.checkpoint)) == 1
+
+
+@pytest.mark.parametrize("device", [RecordedOperations(), Incapable()], ids=["able", "incapable"])
+def test_updates_are_replayed_where_a_device_can(
+    device: RecordedOperations,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where it cannot it says why; what is learned is the same."""
+    monkeypatch.setattr(trial, "_UPDATES", 4)
+    monkeypatch.setattr(lockstep, "find_device", lambda _: ELSEWHERE)
+    monkeypatch.setattr(lockstep, "CudaGraphs", lambda _: device)
+    folder = RunFolder(tmp_path / "run")
+    with Elsewhere():
+        report = play(folder, 70)
+    assert (report["env_steps"], report["updates"]) == (70, 20)
+    told = capsys.readouterr().out
+    if isinstance(device, Incapable):
+        assert told.endswith("which is slower: CUDA error: operation not permitted\n")
+    else:
+        assert told == ""
+        assert device.replayed == 3 + 19, "in the trial and in the run, all but the first"
 
 
 def press_ctrl_c(figures: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from robosac.errors import LockedError, StorageError, WireError
-from robosac.learner import priors
+from robosac.learner import priors, trial
 from robosac.learner import process as process_module
 from robosac.learner.options import LearnerOptions
 from robosac.learner.process import LearnerProcess
@@ -24,6 +24,8 @@ from robosac.run_folder import RunConfig, RunFolder
 from robosac.wire import messages
 from robosac.wire.messages import decode_from_learner, encode
 from robosac.wire.sockets import connect_robot
+from tests.elsewhere import ELSEWHERE, Elsewhere
+from tests.recorded import Incapable, RecordedOperations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +163,39 @@ def test_a_run_and_its_continuation(
     for path in (folder.final_policy, folder.latest_policy):
         assert OnnxPolicy.load(path, here=toy).contract.training.env_steps == 100
     SegmentLog(folder.replay, toy.row_layout).close()
+
+
+@pytest.mark.parametrize("device", [RecordedOperations(), Incapable()], ids=["able", "incapable"])
+def test_updates_are_replayed_where_a_device_can(
+    *,
+    device: RecordedOperations,
+    folder: RunFolder,
+    lifeline: FakeLifeline,
+    toy: Contract,
+    draw_rows: DrawRows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it cannot, the parent hears why, and all updates are made all the same."""
+    monkeypatch.setattr(trial, "_UPDATES", 4)
+    monkeypatch.setattr("robosac.learner.device.find", lambda _: ELSEWHERE)
+    monkeypatch.setattr(process_module, "CudaGraphs", lambda _: device)
+    with Elsewhere():
+        process = LearnerProcess(options(folder))
+        endpoint = lifeline.heard("listening")[-1]["endpoint"]
+        robot = threading.Thread(target=make_rows, args=(endpoint, toy, draw_rows(30)))
+        robot.start()
+        process.run()
+        robot.join()
+    (report,) = lifeline.heard("report")
+    assert (report["updates"], report["device"], report["lost"]) == (20, "meta", 0)
+    assert OnnxPolicy.load(folder.final_policy, here=toy).contract.training.updates == 20
+    notices = [one["text"] for one in lifeline.heard("notice")]
+    if isinstance(device, Incapable):
+        assert len(notices) == 1
+        assert notices[0].endswith("which is slower: CUDA error: operation not permitted")
+    else:
+        assert notices == []
+        assert device.replayed == 3 + 19, "in the trial and in the run, all but the first"
 
 
 def test_robots_from_elsewhere_end_the_run_when_it_is_enough(

@@ -13,12 +13,13 @@ import torch
 from robosac.algorithms.algorithm import Batch
 from robosac.algorithms.catalogue import build
 from robosac.algorithms.config import FlashConfig, SACConfig, TD3Config
+from robosac.learner import trial
 from robosac.learner.learner import Learner
 from robosac.learner.replayed import CudaGraphs, Replayed
 from robosac.learner.trial import let_replay
 from robosac.recipe import Recipe
 from tests.elsewhere import ELSEWHERE, Elsewhere
-from tests.recorded import RecordedOperations
+from tests.recorded import Forgetful, Incapable, RecordedOperations
 from tests.robosac.algorithms.conftest import SIZES, batch
 from tests.robosac.algorithms.test_device import check_alike
 from tests.robosac.algorithms.test_every_algorithm import CONFIGS, SMALL
@@ -169,6 +170,8 @@ def test_what_python_does_not_repeat_cannot_be_recorded() -> None:
         device.record(lambda: {"y": x + torch.ones(3).to(ELSEWHERE)})
     with pytest.raises(RuntimeError, match="between the processor and a device"):
         device.record(lambda: {"y": x * x.sum().item()})
+    with pytest.raises(RuntimeError, match="wait for how much there is"):
+        device.record(lambda: {"y": x[x > 0]})
     replay, results = device.record(lambda: {"y": x.add_(1).clone()})
     assert x.cpu().tolist() == [1, 1, 1]
     replay()
@@ -176,40 +179,26 @@ def test_what_python_does_not_repeat_cannot_be_recorded() -> None:
     assert x.cpu().tolist() == results["y"].cpu().tolist() == [3, 3, 3]
 
 
-class Forgetful(RecordedOperations):
-    """A device that replays with what it was given first."""
-
-    def send(self, buffer: Tensor, there: Tensor) -> Callable[[], None]:
-        """Copy nothing but the first."""
-        self.sent += 1
-        if self.sent == 1:
-            there.copy_(buffer)
-        return lambda: None
-
-
-class Incapable(RecordedOperations):
-    """A device that cannot record."""
-
-    def record(self, work: Callable[[], dict[str, Tensor]]) -> object:  # type: ignore[override]
-        """Give up as CUDA does, in several lines."""
-        raise RuntimeError("CUDA error: operation not permitted\nCompile with TORCH_USE_CUDA_DSA")
-
-
 @pytest.mark.parametrize(
     ("device", "words"),
     [
-        (Forgetful(), "after 100 updates a number was .* from what it should be"),
+        (Forgetful(), "after 12 updates a number was .* from what it should be"),
         (Incapable(), "which is slower: CUDA error: operation not permitted$"),
     ],
     ids=["forgetful", "incapable"],
 )
 def test_replays_are_tried_before_they_are_trusted(
-    device: RecordedOperations, words: str, make_learner: MakeLearner, draw_rows: DrawRows
+    device: RecordedOperations,
+    words: str,
+    make_learner: MakeLearner,
+    draw_rows: DrawRows,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A device that does something else than it is asked to is not used for replays."""
+    monkeypatch.setattr(trial, "_UPDATES", 12)
     here = make_learner()
     learner = Learner(here.recipe, here.contract, seed=0, device=ELSEWHERE)
-    reason = let_replay(learner, device)
+    reason = let_replay(learner, lambda _: device)
     assert reason is not None
     assert "\n" not in reason
     assert re.search(words, reason)
@@ -220,13 +209,40 @@ def test_replays_are_tried_before_they_are_trusted(
     assert device.recorded == recorded
 
 
-def test_a_device_that_passes_is_used(make_learner: MakeLearner, draw_rows: DrawRows) -> None:
+@pytest.mark.parametrize(("replayed", "passes"), [(0.05, True), (0.2, False)])
+def test_a_device_may_add_up_in_any_order(
+    *, replayed: float, passes: bool, make_learner: MakeLearner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain updates that differ by 0.01 from themselves let replays differ by ten times as much.
+
+    Put back by a fixed limit: FlashSAC's projection would keep a GPU from being used.
+    """
+    gaps = iter([replayed, 0.01])
+    monkeypatch.setattr(trial, "_UPDATES", 1)
+    monkeypatch.setattr(trial, "_difference", lambda *_: next(gaps))
+    here = make_learner()
+    learner = Learner(here.recipe, here.contract, seed=0, device=ELSEWHERE)
+    reason = let_replay(learner, lambda _: RecordedOperations())
+    assert (reason is None) == passes
+
+
+def test_what_cannot_be_recorded_is_not_tried(make_learner: MakeLearner) -> None:
+    """REDQ draws its targets: its updates are made one operation at a time, and nobody is told."""
+    here = make_learner(sac={"critics": 3, "backup": "subset"})
+    learner = Learner(here.recipe, here.contract, seed=0, device=ELSEWHERE)
+    assert let_replay(learner, lambda _: pytest.fail("was tried")) is None
+
+
+def test_a_device_that_passes_is_used(
+    make_learner: MakeLearner, draw_rows: DrawRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And what was tried has moved nothing of the learner's."""
+    monkeypatch.setattr(trial, "_UPDATES", 12)
     here = make_learner()
     learner = Learner(here.recipe, here.contract, seed=0, device=ELSEWHERE)
     before = {name: value.cpu().clone() for name, value in learner.algorithm.state().items()}
     device = RecordedOperations()
-    assert let_replay(learner, device) is None
+    assert let_replay(learner, lambda _: device) is None
     assert all(value.cpu().equal(before[n]) for n, value in learner.algorithm.state().items())
     learner.ingest(draw_rows(50))
     replayed = device.replayed

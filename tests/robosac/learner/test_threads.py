@@ -9,6 +9,7 @@ import torch
 
 from robosac.algorithms.algorithm import CPU
 from robosac.learner.checkpoint import digest
+from robosac.learner.rehearsal import rehearse
 from robosac.learner.threads import most_threads, take_fastest
 
 if TYPE_CHECKING:
@@ -96,10 +97,11 @@ def test_one_core_is_left_alone() -> None:
 def test_what_is_timed_is_not_what_learns(make_learner: MakeLearner) -> None:
     """The learner's tensors, its counters and torch's own generator stay as they were."""
     learner = make_learner()
-    _, update = learner.rehearsal(CPU)
+    other = rehearse(learner, CPU)
     before = digest(learner.algorithm.state()), torch.random.get_rng_state()
     for _ in range(3):
-        assert update()
+        other.update()
+    assert other.updates == 3
     assert digest(learner.algorithm.state()) == before[0]
     assert torch.equal(torch.random.get_rng_state(), before[1])
     assert (learner.updates, learner.env_steps, learner.metrics) == (0, 0, {})
