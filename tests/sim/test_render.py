@@ -185,7 +185,7 @@ def test_without_a_screen_it_works_although_mujoco_came_first(open_camera: Open)
 def colours(count: int, height: int = 48, width: int = 64) -> Iterator[Frame]:
     """Plain frames that get brighter."""
     for index in range(count):
-        yield np.full((height, width, 3), 20 + 10 * index, np.uint8)
+        yield np.full((height, width, 3), (20 + 10 * index) % 256, np.uint8)
 
 
 def read_back(path: Path) -> tuple[str, NDArray[np.uint8]]:
