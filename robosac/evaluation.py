@@ -23,12 +23,13 @@ def evaluate(
     """Run whole episodes with the policy's mean action; the same seed gives the same figures."""
     tallies = [_last(play(env, policy, seed=seed + number)) for number in range(episodes)]
     returns = [tally.return_ for tally in tallies]
+    finite = np.isfinite(returns).all()
     speeds = [tally.speed_mps for tally in tallies if tally.speed_mps is not None]
     return Evaluation(
         seed=seed,
         episodes=episodes,
-        return_mean=float(np.mean(returns)) if np.isfinite(returns).all() else None,
-        return_std=float(np.std(returns)) if np.isfinite(returns).all() else None,
+        return_mean=float(np.mean(returns)) if finite else None,
+        return_std=float(np.std(returns)) if finite else None,
         speed_mps=float(np.mean(speeds)) if speeds else None,
         falls=sum(bool(tally.fell) for tally in tallies),
     )

@@ -166,9 +166,8 @@ class Algorithm(abc.ABC):
     def step(self, name: str, gradients: Iterable[Tensor]) -> None:
         """Let an optimiser make one step down the gradients of its parameters."""
         optimiser = self.optimisers[name]
-        lr: float | Tensor = optimiser.lr
-        if self._schedule.falls:
-            lr = self.supply.bring(partial(self._falling, optimiser))
+        falling = partial(self._falling, optimiser)
+        lr = self.supply.bring(falling) if self._schedule.falls else None
         optimiser.step(self._mean(list(gradients)), lr=lr)
 
     def noise(self, like: Tensor) -> Tensor:

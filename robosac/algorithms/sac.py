@@ -77,11 +77,15 @@ class SAC(Algorithm):
         """Whether policy and targets move; like no other where targets are drawn."""
         if self.config.backup == "subset":
             return None
-        return self._policy_moves, (self.updates + 1) % self.config.target_every == 0
+        return self._policy_moves, self._targets_follow
 
     @property
     def _policy_moves(self) -> bool:
         return self.updates % self.config.policy_delay == 0
+
+    @property
+    def _targets_follow(self) -> bool:
+        return (self.updates + 1) % self.config.target_every == 0
 
     @property
     def policy(self) -> nn.Module:
@@ -94,9 +98,9 @@ class SAC(Algorithm):
         metrics = self._update_critics(batch, alpha)
         if self._policy_moves:
             metrics |= self._update_actor(batch, alpha)
-        self.updates += 1
-        if self.updates % self.config.target_every == 0:
+        if self._targets_follow:
             self._following.follow(self.config.tau)
+        self.updates += 1
         return metrics
 
     def _update_critics(self, batch: Batch, alpha: Tensor) -> dict[str, Tensor]:

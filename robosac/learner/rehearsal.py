@@ -33,7 +33,7 @@ def rehearse(learner: Learner, device: torch.device) -> Learner:
 def random_rows(layout: RowLayout, count: int, *, seed: int = 0) -> FloatArray:
     """Transitions (n, width) of a robot that does nothing sensible and never falls."""
     rng = np.random.default_rng(seed)
-    rows = rng.standard_normal((count, layout.width), dtype=np.float32)
+    rows = rng.standard_normal((count, layout.width)).astype(np.float32)
     rows[:, layout.slice("action")] = rng.uniform(-1, 1, (count, layout.action))
     for name in ("terminated", "truncated", "policy_version"):
         rows[:, layout.slice(name)] = 0

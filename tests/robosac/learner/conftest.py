@@ -24,6 +24,7 @@ from robosac.learner.door import Door
 from robosac.learner.inbox import Inbox
 from robosac.learner.learner import Learner
 from robosac.learner.options import LearnerOptions
+from robosac.learner.rehearsal import random_rows
 from robosac.learner.service import PublishedPolicy, Service
 from robosac.policy.contract import Contract, Golden
 from robosac.policy.contract import encode as encode_contract
@@ -145,15 +146,8 @@ def draw_rows(toy: Contract) -> DrawRows:
     layout = toy.row_layout
 
     def draw(count: int, *, seed: int = 0, **fields: object) -> FloatArray:
-        rng = np.random.default_rng(seed)
-        rows = rng.standard_normal((count, layout.width)).astype(np.float32)
-        usual: dict[str, object] = {
-            "action": rng.uniform(-1, 1, (count, layout.action)),
-            "terminated": 0.0,
-            "truncated": 0.0,
-            "policy_version": 0.0,
-        }
-        for name, value in (usual | fields).items():
+        rows = random_rows(layout, count, seed=seed)
+        for name, value in fields.items():
             wide = np.asarray(value, dtype=np.float32)
             rows[:, layout.slice(name)] = wide[:, None] if wide.ndim == 1 else wide
         return rows
