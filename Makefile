@@ -26,7 +26,7 @@ types: .venv/dev.stamp  ## Check types, sources and tests
 	$(BIN)/mypy
 
 tests: .venv/dev.stamp  ## Run the tests (options: ARGS="-k safety")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 wheel: .venv/dev.stamp  ## Build the wheel and try it in a bare environment
 	$(BIN)/python tools/smoke_wheel.py

@@ -5,8 +5,9 @@
 Both nodes are on this machine and see the same run folder.  Everything on the second one, raylet,
 workers, runners and uplinks, gets SIGKILL at once, and what runners have in shared memory is gone.
 With --only-ray runners and uplinks are spared, and have to end in order because nobody holds them
-any more.  The run must end by itself, and the replay on disk must hold every sequence number of
-every run once.
+any more.  Should the others have made half of the steps before those that were killed are back,
+they are stopped until then, or a short run would be over too soon.  The run must end by itself,
+and the replay on disk must hold every sequence number of every run once.
 """
 
 from __future__ import annotations
@@ -121,12 +122,18 @@ class Nodes:
 
     def runners_on_second(self) -> list[str]:
         """Names of the runners that are on the second node."""
-        commands = below(self._raylet()).values()
+        commands = below(raylet(self._second)).values()
         return [json.loads(one[3])["name"] for one in commands if role(one) == "runner"]
+
+    def survivors(self, hit: list[str]) -> list[int]:
+        """Process ids of the runners on the first node that are not those which were killed."""
+        tree = below(raylet(self._cluster.head_node))
+        runners = {pid: command for pid, command in tree.items() if role(command) == "runner"}
+        return [pid for pid, one in runners.items() if json.loads(one[3])["name"] not in hit]
 
     def kill_second(self, *, only_ray: bool) -> Counter[str]:
         """SIGKILL what runs on the second node; returns how many of each role there were."""
-        tree = below(self._raylet())
+        tree = below(raylet(self._second))
         if only_ray:
             tree = {pid: command for pid, command in tree.items() if role(command) == "ray"}
         for pid in tree:
@@ -137,10 +144,12 @@ class Nodes:
         """End what is left."""
         self._cluster.shutdown()
 
-    def _raylet(self) -> int:
-        (raylet,) = self._second.all_processes["raylet"]
-        pid: int = raylet.process.pid
-        return pid
+
+def raylet(node: Any) -> int:  # noqa: ANN401 -- Ray's Node, which has no types
+    """Process id of what starts all workers of a node."""
+    (process_info,) = node.all_processes["raylet"]
+    pid: int = process_info.process.pid
+    return pid
 
 
 def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[str, Any]:
@@ -150,6 +159,7 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
         [*command_of(options, nodes.address, folder)], stdout=subprocess.PIPE, text=True
     )
     replay = folder / "replay"
+    stopped: set[int] = set()
     try:
         wait(
             "there were enough rows and runners",
@@ -166,14 +176,20 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
             forget_memory(folder, hit)
         before = list(chunks(replay))
         old = {one for _, one, _ in before}
-        wait(
-            "the killed runners were at work again",
-            lambda: set(hit) <= {robot for robot, one, _ in chunks(replay) if one not in old},
-            run,
-        )
+
+        def are_back() -> bool:
+            now = list(chunks(replay))
+            if sum(rows for _, _, rows in now) >= options.steps / 2:
+                stopped.update(nodes.survivors(hit))
+                tell(stopped, signal.SIGSTOP)
+            return set(hit) <= {robot for robot, one, _ in now if one not in old}
+
+        wait("the killed runners were at work again", are_back, run)
         back_s = time.monotonic() - killed_at
+        tell(stopped, signal.SIGCONT)
         output, _ = run.communicate(timeout=PATIENCE_S)
     finally:
+        tell(stopped, signal.SIGCONT)
         run.kill()
     return {
         "exit_code": run.returncode,
@@ -185,6 +201,12 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
         "notices": [line for line in output.splitlines() if line.startswith(tuple(hit))],
         **on_disk(folder, options.steps),
     }
+
+
+def tell(pids: set[int], what: signal.Signals) -> None:
+    """Send a signal to those that still live."""
+    for pid in pids & set(processes()):
+        os.kill(pid, what)
 
 
 def forget_memory(folder: Path, robots: list[str]) -> None:
