@@ -63,10 +63,11 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
 
         A real one that has been stopped, by whatever, comes to rest first and is not moved again
         before an operator has cleared or enabled it.  Raises SafetyStopError when the robot may
-        not move.  `goes_on` in the info says that it is in the middle of a motion.
+        not move.  `goes_on` in the info says that it is in the middle of a motion; observations
+        then go on as if no episode had ended.
         """
         super().reset(seed=seed, options=options)
-        self._tick = None
+        before, self._tick = self._tick, None
         self.robot.connect()
         goes_on = self.robot.active
         if self.robot.place(self.np_random):
@@ -76,13 +77,15 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         if self.robot.state not in MOVING:
             self.robot.enable()
         self._stand()
-        tick = self._look(np.zeros_like(self._stance))
+        in_stride = before if goes_on else None
+        tick = self._look(np.zeros_like(self._stance) if in_stride is None else in_stride.action)
         if not self.robot.active:
             raise SafetyStopError(self.robot.state.value, self.robot.why)
         self.robot.take_guards()
         self._tick, self._steps = tick, 0
-        self._actor.reset()
-        self._critic.reset()
+        if in_stride is None:
+            self._actor.reset()
+            self._critic.reset()
         self.task.begin(tick, self.np_random)
         obs, extra = self._observe(tick)
         return obs, {"extra": extra, "motion": tick.motion, "goes_on": goes_on}
@@ -174,14 +177,15 @@ class RobotEnv(gymnasium.Env["FloatArray", "FloatArray"]):
         would leave the robot without a command for longer.
         """
         due_ns = self._deadline_ns = self._deadline_ns + self._period_ns
-        late_ns = self.robot.now() - due_ns
-        if late_ns > self._period_ns // 4:
-            skipped = -(-late_ns // self._period_ns)
+        over_ns = self.robot.now() - due_ns
+        if over_ns > self._period_ns // 4:
+            skipped = -(-over_ns // self._period_ns)
             self.overruns += skipped
             self._deadline_ns += skipped * self._period_ns
-        self.robot.tick_late(max(late_ns, 0) / 1e9)
         self.robot.wait_until(self._deadline_ns)
-        self.lateness.wake.add(self.robot.now() - due_ns)
+        late_ns = self.robot.now() - due_ns
+        self.robot.tick_late(max(late_ns, 0) / 1e9)
+        self.lateness.wake.add(late_ns)
 
     def _look(self, action: FloatArray, before: Tick | None = None) -> Tick:
         """Read what the step has led to; its length is the time since the last look.

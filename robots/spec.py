@@ -67,6 +67,16 @@ _POSITIVE_LIMITS = (
     "voltage_brownout",
 )
 
+_LARGEST_LIMITS = {
+    "tilt_deg": 179.0,  # the tilt of a robot on its back is 180
+    "late_in_a_row": 50,  # ticks that are remembered
+    "late_in_50": 50,
+    "deadman_s": 10.0,
+    "hold_s": 10.0,
+    "damp_s": 60.0,
+    "sit_c": 120.0,
+}
+
 _ORDERED_LIMITS = (
     ("stale_hold_s", "stale_damp_s"),
     ("late_s", "late_stop_s"),
@@ -328,6 +338,16 @@ def problems(spec: RobotSpec) -> list[str]:
         found += _leg_problems(leg, spec)
     if spec.bus is not None:
         found += bus_problems(spec.bus, names)
+        found += [
+            f"joint {joint.name}: kp 0; expected a positive number, its servo holds a position"
+            for joint in spec.joints
+            if joint.kp == 0
+        ]
+    if spec.imu_device is not None and spec.imu_device.rate_hz * spec.safety.stale_hold_s <= 1:
+        found.append(
+            f"imu_device.rate_hz {spec.imu_device.rate_hz:g}; expected a sample more often than "
+            f"every safety.stale_hold_s, {spec.safety.stale_hold_s} s"
+        )
     return found + _crouch_problems(spec) + _safety_problems(spec.safety) + _sim_problems(spec.sim)
 
 
@@ -382,6 +402,11 @@ def _safety_problems(safety: SafetyLimits) -> list[str]:
         value = getattr(safety, field)
         if value is not None and not (math.isfinite(value) and value > 0):
             found.append(f"safety.{field} {value}; expected a positive number")
+    found += [
+        f"safety.{field} {getattr(safety, field)}; expected at most {most}"
+        for field, most in _LARGEST_LIMITS.items()
+        if getattr(safety, field) > most
+    ]
     if not 0 <= safety.fade_in_s < math.inf:
         found.append(f"safety.fade_in_s {safety.fade_in_s}; expected zero or more")
     for lower, upper in _ORDERED_LIMITS:

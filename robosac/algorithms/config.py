@@ -96,7 +96,10 @@ class SACConfig(AlgorithmConfig, frozen=True, kw_only=True, forbid_unknown_field
     policy_delay: int = 1
     """Critic updates per update of policy and temperature."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of the numbers in hidden layers while learning; all others are float32."""
+    """Type of what hidden layers multiply, observations included; all else is float32.
+
+    Where observations are large, normalise_obs keeps their digits.
+    """
 
     def conflicts(self) -> Iterator[str]:
         """Backups that lack critics, and a spread that its bounds exclude."""

@@ -52,7 +52,7 @@ class CrossQ(Algorithm):
         self.optimisers = {
             "actor": Adam(self.actor.parameters(), config.actor_lr, beta1=config.beta1),
             "critics": Adam(self.critics.parameters(), config.critic_lr, beta1=config.beta1),
-            "alpha": Adam([self.log_alpha], config.alpha_lr, beta1=config.beta1),
+            "alpha": Adam([self.log_alpha], config.alpha_lr),  # the authors' has the usual beta1
         }
 
     @property

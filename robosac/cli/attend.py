@@ -81,10 +81,10 @@ class _Shift:
             typed = self._typed(next_beat - time.monotonic())
             if typed is None:
                 return EXIT_INCOMPLETE
+            self._act(typed)
             if "q" in typed:
                 say("let go")
                 return EXIT_DONE
-            self._act(typed)
             if typed or time.monotonic() >= next_beat:
                 self._attendant.beat()
                 next_beat = time.monotonic() + PERIOD_S

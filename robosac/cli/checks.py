@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from robosac.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from robosac.run_folder import RunConfig
 
 
@@ -15,6 +17,28 @@ def at_least(bound: int, name: str, value: int) -> int:
     if value < bound:
         raise ConfigError(f"--{name} is {value}; expected at least {bound}")
     return value
+
+
+def file_to_write(option: str, path: Path) -> Path:
+    """Return where an option wants a file; raises ConfigError when there can be none."""
+    above = path.absolute().parent
+    while not above.exists():
+        above = above.parent
+    if path.is_dir() or not above.is_dir():
+        wrong = path if path.is_dir() else above
+        is_what = "a folder" if path.is_dir() else "a file, not a folder"
+        raise ConfigError(f"{option} is {path}, and {wrong} is {is_what}; expected a file's name")
+    return path
+
+
+def check_door(bind: str, keys: Path | None, *, insecure: bool) -> None:
+    """Raise WireError when a learner could not listen there, before anything is made for it."""
+    from robosac.wire.keys import LearnerKeys
+    from robosac.wire.sockets import safe_bind_address
+
+    safe_bind_address(
+        bind, keys=None if keys is None else LearnerKeys.load(keys), insecure=insecure
+    )
 
 
 def check_device(name: str) -> None:

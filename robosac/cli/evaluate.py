@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import tyro
 
+from robosac.cli.checks import at_least, file_to_write
 from robosac.cli.console import say
 from robosac.errors import ConfigError
 from robosac.exit_codes import EXIT_DONE
@@ -41,6 +42,8 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
         from robosac.policy import OnnxPolicy
         from robosac.run_folder import RunFolder
 
+        if self.video is not None:
+            file_to_write("--video", self.video)
         path = RunFolder(self.policy).newest_policy() if self.policy.is_dir() else self.policy
         if path is None:
             raise ConfigError(f"{self.policy} has no policy yet; expected a run that has learned")
@@ -56,9 +59,8 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
         episodes = self.episodes
         if episodes is None:
             episodes = exported.episodes if exported else results.EPISODES
-        if episodes < 1:
-            raise ConfigError(f"--episodes is {episodes}; expected at least 1")
-        seed = self.seed if self.seed is not None else results.EVALUATION_SEED
+        at_least(1, "episodes", episodes)
+        seed = results.EVALUATION_SEED if self.seed is None else at_least(0, "seed", self.seed)
         with place:
             found = evaluate(place.env, policy, episodes=episodes, seed=seed)
             say(msgspec.json.encode(found).decode() if self.json else results.describe(found))

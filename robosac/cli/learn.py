@@ -10,7 +10,7 @@ import msgspec
 
 from robosac import __version__, recipe
 from robosac.cli import prior
-from robosac.cli.checks import at_least, check_device, check_ranks
+from robosac.cli.checks import at_least, check_device, check_door, check_ranks
 from robosac.cli.console import Progress, say
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
@@ -84,6 +84,7 @@ class Learn(msgspec.Struct, frozen=True, kw_only=True):
 
     def _open(self) -> tuple[RunFolder, RunConfig]:
         """Check the options, and make the run's folder or open it again."""
+        check_door(self.bind, self.keys, insecure=self.insecure)
         if self.resume:
             if self.run is None:
                 raise ConfigError("--resume needs to know what; name the run folder with --run")

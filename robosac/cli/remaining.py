@@ -36,7 +36,7 @@ def remaining_steps(folder: RunFolder, config: RunConfig, layout: RowLayout) -> 
     made, wanted = on_disk + in_spools, config.steps or 0
     if made >= wanted and not in_spools and folder.summary_path.exists():
         raise ConfigError(
-            f"run {folder.path} has made its {wanted} steps; ask for more with --steps"
+            f"run {folder.path} has made {made} of {wanted} steps; ask for more with --steps"
         )
     return max(0, wanted - made)
 

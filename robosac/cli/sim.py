@@ -10,7 +10,7 @@ import msgspec
 
 from robosac import __version__, recipe
 from robosac.cli import join, prior
-from robosac.cli.checks import at_least, check_device, check_ranks
+from robosac.cli.checks import at_least, check_device, check_door, check_ranks
 from robosac.cli.console import Progress, say
 from robosac.cli.crew import processes
 from robosac.cli.runner_config import SPOOL_MIB, RunnerConfig
@@ -18,6 +18,7 @@ from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError
 from robosac.learner import priors
 from robosac.learner.options import LearnerOptions
+from robosac.replay.records import check_name
 from robosac.run_folder import Pace, RunConfig, RunFolder, new_name
 from robosac.wire.names import robot_name
 
@@ -116,6 +117,9 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
 
 def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
     """Check the options and name the folder; nothing is written yet."""
+    _check_keys(options)
+    check_door(options.bind, options.keys, insecure=options.insecure)
+    at_least(1, "spool-limit", options.spool_limit)
     if options.resume:
         if options.run is None:
             raise ConfigError("--resume needs to know what; name the run folder with --run")
@@ -124,7 +128,8 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         if not config.runners:
             raise ConfigError(f"run {options.run} has no robots of its own; use `robosac learn`")
         prior.go_on(options.prior, config)
-        return folder, msgspec.structs.replace(config, steps=options.steps or config.steps)
+        steps = config.steps if options.steps is None else at_least(1, "steps", options.steps)
+        return folder, msgspec.structs.replace(config, steps=steps)
     _check_combination(options)
     config = RunConfig(
         robosac=__version__,
@@ -142,6 +147,18 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
     )
     what = (options.env or f"{Path(options.robot).name}-{options.task}").replace("/", "-")
     return RunFolder(options.run or new_name(f"{what}-seed{options.seed}")), config
+
+
+def _check_keys(options: Sim) -> None:
+    """Refuse keys of one side only: neither would ever hear of the other."""
+    if (options.keys is None) != (options.runner_keys is None):
+        given, missing = ("--keys", "--runner-keys")
+        if options.keys is None:
+            given, missing = missing, given
+        raise ConfigError(
+            f"{given} without {missing}; expected both, for the run's learner and its robots, or "
+            "neither"
+        )
 
 
 def _check_combination(options: Sim) -> None:
@@ -224,6 +241,10 @@ def _guest(options: Sim) -> RunnerConfig:
             raise ConfigError(f"{name} is the learner's affair; leave it out with --learner")
     at_least(1, "runners", options.runners)
     name = options.name or join.machine_name(options.keys)
+    try:
+        check_name(f"{name}-{options.runners - 1}", run="0" * 32)
+    except ValueError as error:
+        raise ConfigError(f"--name: {error}") from None
     return RunnerConfig(
         name=name,
         robot=options.robot if options.env is None else None,

@@ -69,11 +69,15 @@ class RecordedRobot(SafeRobot):
         return guards
 
     def write(self, command: JointCommand) -> JointCommand:
-        """Command the joints, and log the tick."""
-        applied = super().write(command)
-        if self._log is not None and self.latest is not None:
-            self._record(self._log, self.latest, command.position, applied.position)
-        return applied
+        """Command the joints, and log the tick; what was applied is NaN where the driver failed."""
+        applied = np.full_like(self._stance, np.nan)
+        try:
+            sent = super().write(command)
+            applied = sent.position
+            return sent
+        finally:
+            if self._log is not None and self.latest is not None:
+                self._record(self._log, self.latest, command.position, applied)
 
     def _record(
         self, log: FlightLog, reading: RobotState, asked: FloatArray, applied: FloatArray

@@ -146,11 +146,13 @@ class Learner:
     def allowed_steps(self) -> int:
         """Transitions there may be in all while updates keep up: `slack` more than are paid off.
 
+        Fewer where `slack` of them would owe more than `catch_up`: the rest would be forgiven.
         What was forgiven is paid off, so that no robot waits for updates that are never made.
         """
         config = self.recipe.learner
         unpaid = int(int(self.owed) / config.utd)
-        return max(config.learning_starts, self.env_steps) + config.slack - unpaid
+        ahead = min(config.slack, max(1, int(config.catch_up / config.utd) - 1))
+        return max(config.learning_starts, self.env_steps) + ahead - unpaid
 
     def take(self, chunk: Chunk) -> None:
         """Take in durable rows of a robot's run, and note up to where."""

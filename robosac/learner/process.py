@@ -235,15 +235,17 @@ class LearnerProcess:
     def _over(self, learner: Learner) -> bool:
         """Whether the robots have gone for good and everything they paid for is done.
 
-        Of its own runners a run knows how many must say goodbye; robots from elsewhere are gone
-        when there are rows enough and nobody is left.  Those that a restart has cut off get time to
-        call again.
+        Of its own runners a run knows how many must say goodbye, after as many rows as were asked
+        for: one that was killed is started again, though its uplink has said goodbye.  Robots from
+        elsewhere are gone when there are rows enough and nobody is left.  Those that a restart has
+        cut off get time to call again.
         """
         service = self._service
         if learner.owed >= 1 or learner.env_steps + learner.not_finite < service.ledger.rows:
             return False
         if self._config.runners:
-            return len(service.ledger.parted) >= self._config.runners
+            parted = len(service.ledger.parted) >= self._config.runners
+            return parted and service.complete and not service.present
         patient = time.monotonic() - self._ready_at < SILENCE_S
         waiting = patient and not service.ledger.parted
         return service.enough and not service.present and not waiting

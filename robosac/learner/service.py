@@ -152,6 +152,12 @@ class Service:
         return self.steps is not None and self.ledger.rows >= self.steps
 
     @property
+    def complete(self) -> bool:
+        """Whether as many rows as were asked for have come, or are known to be lost."""
+        ledger = self.ledger
+        return self.steps is not None and ledger.rows + ledger.skipped >= self.steps
+
+    @property
     def present(self) -> int:
         """Robots that are connected and have not said goodbye."""
         return sum(one.key not in self.ledger.made for one in self._sessions)

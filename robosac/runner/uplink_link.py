@@ -268,9 +268,9 @@ class UplinkLink(Link):
         It inherits standard output, so that whoever reads this process's output sees its end only
         when the uplink has ended as well.
         """
+        self._pipe, self._process = FramePipe.to_process("robosac.runner.uplink", self._config)
         self._spoke = self._said_finish = False
         self._restart_at = None
-        self._pipe, self._process = FramePipe.to_process("robosac.runner.uplink", self._config)
 
     def _replace_uplink(self) -> None:
         """Start another uplink in place of one that has died, and send what died with it.
@@ -285,14 +285,20 @@ class UplinkLink(Link):
             self._restart_at = time.monotonic() + self._note_death(code)
         if time.monotonic() < self._restart_at:
             return
-        self._pipe.close()
-        self._dropped_before += self._kept.dropped
-        self._kept = Kept(0, 0, 0)
         self._config = msgspec.structs.replace(
             self._config, predecessor=f"has ended with exit code {code}"
         )
+        dead = self._pipe
+        try:
+            self._start()
+        except OSError as error:  # no memory for a process; the robot goes on meanwhile
+            self._state = f"no uplink starts: {error}; it is tried again"
+            self._restart_at = time.monotonic() + _RESTART_MAX_S
+            return
+        dead.close()
+        self._dropped_before += self._kept.dropped
+        self._kept = Kept(0, 0, 0)
         self._outbox.send_again()
-        self._start()
 
     def _note_death(self, code: int) -> float:
         """Count a death; returns the pause before the next start, s."""

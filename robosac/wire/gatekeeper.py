@@ -71,6 +71,7 @@ class Gatekeeper:
         while end not in (ready := dict(poller.poll())):
             if self._questions in ready:
                 self._questions.send_multipart(self._answer(self._questions.recv_multipart()))
+        self._questions.unbind(_ZAP)  # at once; closing leaves that to a thread of ZeroMQ
         self._questions.close()
         end.close()
 

@@ -78,6 +78,17 @@ def connect(socket: Socket, endpoint: str) -> None:
     socket.connect(endpoint)
 
 
+def safe_bind_address(address: str, *, keys: LearnerKeys | None, insecure: bool) -> Address:
+    """Read HOST:PORT where a learner may listen, with keys or without; raises WireError."""
+    here = parse_bind_address(address)
+    if keys is None and not insecure and not is_loopback(here):
+        raise WireError(
+            f"{address} can be reached from other machines and there are no keys; expected "
+            "--keys with a folder that `robosac keys` has made, or --insecure to let everybody in"
+        )
+    return here
+
+
 def bind_learner(
     context: Context,
     address: str = LOOPBACK,
@@ -91,12 +102,7 @@ def bind_learner(
     listens where only this machine can reach it, unless told to be insecure.
     Raises WireError when the address cannot be used.
     """
-    here = parse_bind_address(address)
-    if keys is None and not insecure and not is_loopback(here):
-        raise WireError(
-            f"{address} can be reached from other machines and there are no keys; expected "
-            "--keys with a folder that `robosac keys` has made, or --insecure to let everybody in"
-        )
+    here = safe_bind_address(address, keys=keys, insecure=insecure)
     options = LEARNER_OPTIONS
     if keys is not None:
         options = options | {

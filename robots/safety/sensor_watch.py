@@ -26,11 +26,15 @@ def unreadable(state: RobotState, joints: int) -> bool:
 
     An attitude of all zeros, which sensors send before they are ready, would read as upright.
     """
-    servos = (state.position, state.velocity, state.effort)
+    servos = [state.position, state.velocity, state.effort]
+    if state.temperature is not None:
+        servos.append(state.temperature)
     if any(np.shape(part) != (joints,) for part in servos):
         return True
     imu = (state.quaternion, state.gyro, state.accelerometer)
     if not all(finite(part) for part in (*servos, *imu)):
+        return True
+    if state.voltage is not None and not math.isfinite(state.voltage):
         return True
     return abs(math.hypot(*state.quaternion.tolist()) - 1.0) > _ATTITUDE_TOLERANCE
 

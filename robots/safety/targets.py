@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robots.robot import JointCommand
-from robots.safety.limits import Limited, Limits
+from robots.safety.limits import Limited, Limits, finite
 from robots.safety.script import Script
 
 if TYPE_CHECKING:
@@ -82,8 +82,13 @@ class Targets:
         return JointCommand.damping(self.last(measured).position, self._spec)
 
     def send(self, command: JointCommand, now_ns: int) -> JointCommand:
-        """Keep a command as the last one, unchangeable, because limits count from it."""
+        """Keep a command as the last one, unchangeable, because limits count from it.
+
+        Raises ValueError for one with numbers that are none, which only a bug in here can make.
+        """
         for part in (command.position, command.kp, command.kd, command.torque):
+            if not finite(part):
+                raise ValueError(f"a command of {part} for the joints; expected finite numbers")
             part.setflags(write=False)
         self._sent, self._sent_ns = command, now_ns
         return command

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robots.errors import NotConnectedError, SafetyStopError
+from robots.errors import NotConnectedError, RobotError, SafetyStopError
 from robots.robot import JointCommand, Robot, RobotState
 from robots.safety.account import Account
 from robots.safety.driver_errors import guard_of
@@ -198,13 +198,15 @@ class SafeRobot(Robot):
         """
         with self._latching_errors():
             self._take_orders()
-            reading = self._judge.sift(self._robot.read(), limp=self.limp)
-            self._take_orders()
-            self._sense(reading)
-            self._reading = reading
-            self._examine(reading)
-            if self.torque_owed:
-                self._stay_limp()
+            try:
+                reading = self._judge.sift(self._robot.read(), limp=self.limp)
+                self._take_orders()
+                self._sense(reading)
+                self._reading = reading
+                self._examine(reading)
+            finally:
+                if self.torque_owed:
+                    self._stay_limp()
         return reading
 
     def write(self, command: JointCommand) -> JointCommand:
@@ -255,14 +257,18 @@ class SafeRobot(Robot):
             self._owed = self._owed and not confirmed
 
     def rest(self) -> None:
-        """Sit down, or damp to the end, whatever is under way, and take the torque off."""
+        """Sit down, or damp to the end, whatever is under way, and take the torque off.
+
+        Sensors that fail meanwhile turn sitting into damping, which needs none to come to its end.
+        """
         self._go(Event.STOP)
         stance = JointCommand.towards(self._targets.stance, self.spec)
         while not self.limp:
             started_ns = self.now()
             self.write(stance)
             self.wait_until(started_ns + _REST_PERIOD_NS)
-            self.read()
+            with contextlib.suppress(RobotError):  # latched
+                self.read()
             if self.now() <= started_ns:
                 break
         self.disarm("rest")

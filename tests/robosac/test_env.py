@@ -488,10 +488,10 @@ def test_time_before_a_reset_is_no_overrun(env: RobotEnv, cart: Cart) -> None:
     assert env.overruns == 0
 
 
-def test_an_episode_starts_without_a_past(cart: Cart) -> None:
+def test_an_episode_starts_without_a_past() -> None:
     """What the last episode did is not in the first observation of the next, nor the critic's."""
     task = Remembering(WalkConfig(control_hz=20.0, episode_s=0.15))
-    env = RobotEnv(cart, task)
+    env = RobotEnv(Cart(simulated=True), task)
     env.reset()
     for _ in range(3):
         obs, *_ = env.step(act(1, 1))
@@ -562,6 +562,23 @@ def test_a_real_robot_goes_on_after_the_time_limit(env: RobotEnv, cart: Cart) ->
     env.reset()
     assert len(cart.written) == written
     assert env.robot.state is State.ACTIVE
+
+
+def test_a_robot_in_mid_stride_remembers_its_stride(cart: Cart, env: RobotEnv) -> None:
+    """A time limit is no event of the world: neither the last action nor the past is forgotten."""
+    env.reset()
+    for _ in range(20):
+        env.step(act(0.3, -0.2))
+    _, info = env.reset()
+    assert info["goes_on"]
+    *_, info = env.step(act(0.3, -0.2))
+    assert info["rewards"]["smooth"] == pytest.approx(0, abs=1e-9)
+    remembering = RobotEnv(cart, Remembering(WalkConfig(control_hz=20.0, episode_s=0.15)))
+    remembering.reset()
+    for number in (0.1, 0.5, 0.9):
+        obs, *_ = remembering.step(act(number, number))
+    again, _ = remembering.reset()
+    np.testing.assert_array_equal(again.reshape(-1, 2)[:-1], obs.reshape(-1, 2)[1:])
 
 
 def test_a_simulated_robot_is_placed_and_cleared() -> None:

@@ -160,6 +160,30 @@ def test_every_tick_tells_how_late_it_began(
     assert told == pytest.approx([0.0, 0.007, 0.0])
 
 
+def test_a_tick_that_wakes_late_tells_so(
+    env: RobotEnv, frail: Frail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its work was done in time; the machine slept on, and the joints heard nothing meanwhile."""
+    told: list[float] = []
+    monkeypatch.setattr(env.robot, "tick_late", told.append)
+    wait_until = frail.wait_until
+    monkeypatch.setattr(frail, "wait_until", lambda due_ns: wait_until(due_ns + 14 * MS))
+    env.step(ZERO)
+    env.step(ZERO)
+    assert told == pytest.approx([0.014, 0.014])
+
+
+def test_a_loop_that_wakes_late_again_and_again_stops_the_robot(
+    env: RobotEnv, frail: Frail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would never be seen in the time that the work takes."""
+    wait_until = frail.wait_until
+    monkeypatch.setattr(frail, "wait_until", lambda due_ns: wait_until(due_ns + 14 * MS))
+    for _ in range(3):
+        env.step(ZERO)
+    assert env.robot.causes[0] is Guard.OVERRUN
+
+
 def test_a_loop_that_is_late_by_far_stops_the_robot(env: RobotEnv, frail: Frail) -> None:
     """And the episode ends without blame."""
     frail.takes_ns["write"] = 4 * PERIOD_NS

@@ -117,6 +117,11 @@ def test_what_is_wrong_is_refused_by_name(write: Write, old: str, new: str, mess
         ("[safety]\nstale_damp_s = -0.1", "safety.stale_damp_s -0.1; expected a positive"),
         ("[safety]\nramp_speed = inf", "safety.ramp_speed inf"),
         ("[safety]\nhold = 1.0", "unknown field `hold`"),
+        ("[safety]\ntilt_deg = 180.0", "safety.tilt_deg 180.0; expected at most 179"),
+        ("[safety]\nlate_in_50 = 51", "safety.late_in_50 51; expected at most 50"),
+        ("[safety]\nlate_in_a_row = 51", "safety.late_in_a_row 51; expected at most 50"),
+        ("[safety]\ndeadman_s = 1e9", "safety.deadman_s 1000000000.0; expected at most 10"),
+        ("[safety]\nsit_c = 500.0", "safety.sit_c 500.0; expected at most 120"),
         ("[sim]\nphysics_hz = 0.0", "sim.physics_hz 0.0; expected at least 1"),
         ("[sim]\naction_delay_ms = -1.0", "sim.action_delay_ms -1.0; expected zero or more"),
         ("[sim]\nsupply = 0.0", "sim.supply 0.0; expected a positive number"),
@@ -188,6 +193,25 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     """No traceback from the decoder."""
     (tmp_path / "robot.toml").write_bytes(b'name = "\xff"')
     assert "utf-8" in refusal(tmp_path)
+
+
+def test_a_servo_without_stiffness_is_refused() -> None:
+    """It would stay limp while the others stand up."""
+    pup = find("pup").spec
+    soft = msgspec.structs.replace(pup.joints[3], kp=0.0)
+    (problem,) = problems(
+        msgspec.structs.replace(pup, joints=(*pup.joints[:3], soft, *pup.joints[4:]))
+    )
+    assert problem.startswith(f"joint {soft.name}: kp 0; expected a positive number")
+
+
+def test_an_imu_that_is_slower_than_its_guard_is_refused() -> None:
+    """Every other tick would find its sample too old, and hold."""
+    pup = find("pup").spec
+    assert pup.imu_device is not None
+    slow = msgspec.structs.replace(pup.imu_device, rate_hz=25.0)
+    (problem,) = problems(msgspec.structs.replace(pup, imu_device=slow))
+    assert problem.startswith("imu_device.rate_hz 25; expected a sample more often than every")
 
 
 def test_every_number_of_a_joint_must_be_finite() -> None:

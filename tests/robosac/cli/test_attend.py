@@ -143,6 +143,14 @@ def test_leaving_lets_go(desk: Desk, heartbeat: Heartbeat) -> None:
     assert termios.tcgetattr(desk.screen) == desk.before
 
 
+def test_a_stop_typed_together_with_leaving_is_sent(desk: Desk, robot: Robot) -> None:
+    """Over a slow line both may arrive as one; the emergency comes first."""
+    desk.wait_for("active, you hold it")
+    desk.press(b" q")
+    until(lambda: "estop" in robot.calls)
+    assert desk.child.wait(PATIENCE_S) == EXIT_DONE
+
+
 def test_interrupted_it_lets_go(desk: Desk, heartbeat: Heartbeat) -> None:
     """By SIGTERM as by Ctrl-C."""
     desk.child.send_signal(signal.SIGTERM)

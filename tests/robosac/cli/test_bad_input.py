@@ -62,6 +62,13 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--emulate", "--robot", "go2"], "[bus]"),
         (["--emulate", "--env", "Pendulum-v1"], "--env"),
         (["--emulate", "--sync"], "--sync"),
+        (["--bind", "here"], "here"),
+        (["--bind", "0.0.0.0:5555"], "--insecure to let everybody in"),
+        (["--spool-limit", "0"], "--spool-limit is 0; expected at least 1"),
+        (["--learner", "127.0.0.1:5999", "--name", "bad name"], "--name: robot name 'bad name-0'"),
+        (["--keys", "keys/learner"], "--keys without --runner-keys"),
+        (["--runner-keys", "keys"], "--runner-keys without --keys"),
+        (["--run", "runs/first", "--resume", "--keys", "keys/learner"], "without --runner-keys"),
     ],
 )
 def test_unusable_options_are_named_with_what_was_expected(
@@ -147,6 +154,34 @@ def test_a_policy_that_does_not_fit_is_refused_by_field(
     """Another robot, another rate, renamed joints: the line names the field."""
     path = policy_file(change(go2_contract))
     assert expected in complaint(["eval", str(path), "--robot", "go2"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--seed", "-1"], "--seed is -1; expected at least 0"),
+        (["--episodes", "0"], "--episodes is 0; expected at least 1"),
+        (["--video", "."], "--video is ., and . is a folder; expected a file's name"),
+        (["--video", "/proc/version/walk.mp4"], "/proc/version is a file, not a folder"),
+    ],
+)
+def test_what_cannot_be_measured_or_written_is_refused_before_anything_is(
+    arguments: list[str],
+    expected: str,
+    go2_contract: Contract,
+    policy_file: Callable[[Contract], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An evaluation takes a minute; nobody wants to hear of a typo after it."""
+    assert expected in complaint(["eval", str(policy_file(go2_contract)), *arguments], capsys)
+
+
+def test_a_policy_is_not_exported_to_where_none_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder is no file."""
+    line = complaint(["export", str(tmp_path), "--out", str(tmp_path)], capsys)
+    assert f"--out is {tmp_path}" in line
 
 
 def test_a_policy_that_fits_is_accepted(

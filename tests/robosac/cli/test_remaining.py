@@ -105,7 +105,7 @@ def test_a_run_that_is_over_is_over(folder: RunFolder) -> None:
     """Unless more is asked for."""
     in_replay(folder, 100)
     folder.summary_path.write_text("{}")
-    with pytest.raises(ConfigError, match="has made its 100 steps; ask for more with --steps"):
+    with pytest.raises(ConfigError, match="has made 100 of 100 steps; ask for more with --steps"):
         remaining_steps(folder, CONFIG, LAYOUT)
     more = msgspec.structs.replace(CONFIG, steps=130)
     assert remaining_steps(folder, more, LAYOUT) == 30

@@ -9,7 +9,8 @@ import pytest
 
 from robosac.flight_log.log import FlightLog
 from robosac.flight_log.record import read
-from robots import Guard, State
+from robots import Guard, JointCommand, State
+from robots.errors import PortLostError
 from tests.robosac.deploy.conftest import ZERO, Rig
 
 if TYPE_CHECKING:
@@ -80,6 +81,28 @@ def test_guards_stand_with_one_tick_only(rig: Rig, tmp_path: Path) -> None:
     assert np.count_nonzero(guards & Guard.STATE_NOT_FINITE) <= 1
     sitting = np.array(states_of(record)) == "sit"
     assert not guards[np.flatnonzero(sitting)[1:]].any()
+
+
+def test_a_tick_whose_command_was_not_taken_is_logged_as_well(rig: Rig, tmp_path: Path) -> None:
+    """The last thing that is known before a cable was pulled: what was read, and asked for."""
+    path = tmp_path / "log.mcap"
+    with FlightLog(path, rig.robot.spec, clock=rig.robot.now) as log:
+        rig.robot.record_to(log)
+        rig.go()
+        rig.step(3)
+        rig.machine.on_write = pull_the_cable
+        with pytest.raises(PortLostError):
+            rig.robot.write(JointCommand.towards(rig.robot.spec.column("stance"), rig.robot.spec))
+        rig.robot.record_to(None)
+    ticks = read(path).ticks
+    assert np.isfinite(ticks["target"][:-1]).all()
+    assert np.isnan(ticks["target"][-1]).all()
+    np.testing.assert_allclose(ticks["requested"][-1], 0, atol=1e-6)
+
+
+def pull_the_cable() -> None:
+    """Nothing can be sent any more."""
+    raise PortLostError("/dev/ttyUSB0", "hang-up")
 
 
 def test_without_a_log_it_is_a_safe_robot(rig: Rig) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from robosac import __version__
+from robosac import __version__, recipe
 from robosac.errors import PolicyError
 from robosac.learner.checkpoint import digest
 from robosac.policy import OnnxPolicy
@@ -254,7 +254,14 @@ def test_fractions_of_an_update_add_up(make_learner: MakeLearner, draw_rows: Dra
 
 @pytest.mark.parametrize(
     ("utd", "slack", "catch_up"),
-    [(1.0, 64, 1000), (0.25, 1, 1000), (20.0, 1, 10), (4.0, 100, 30), (0.1, 3, 5)],
+    [
+        (1.0, 64, 1000),
+        (0.25, 1, 1000),
+        (20.0, 1, 10),
+        (4.0, 100, 30),
+        (20.0, 64, 1000),
+        (0.1, 3, 5),
+    ],
 )
 def test_robots_never_wait_for_updates_that_are_never_made(
     make_learner: MakeLearner, draw_rows: DrawRows, utd: float, slack: int, catch_up: int
@@ -269,11 +276,29 @@ def test_robots_never_wait_for_updates_that_are_never_made(
         assert allowed > learner.env_steps or learner.owed >= 1, "both wait for each other"
         while learner.env_steps < allowed:
             learner.ingest(row)
-        if utd * slack < catch_up:  # nothing is forgiven
+        if utd <= catch_up:  # nothing is forgiven
             assert learner.env_steps <= 20 + (learner.updates + 1) / utd + slack
         if learner.owed >= 1:
             learner.update()
         assert learner.allowed_steps >= allowed
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_robots_that_run_ahead_cost_no_recipe_its_updates(
+    make_learner: MakeLearner, draw_rows: DrawRows, name: str
+) -> None:
+    """Simulated robots are far faster than a learner, and yet every row is paid for in full."""
+    config = recipe.find(name).learner
+    numbers = {"utd": config.utd, "slack": config.slack, "catch_up": config.catch_up}
+    learner = make_learner(learner=numbers | {"learning_starts": 20})
+    counting(learner)
+    row = draw_rows(1)
+    while learner.env_steps < 300:
+        while learner.env_steps < learner.allowed_steps:
+            learner.ingest(row)
+        learner.update()
+    paid = learner.updates + learner.owed
+    assert paid == pytest.approx(config.utd * (learner.env_steps - 20))
 
 
 def test_slack_is_what_robots_may_run_ahead(make_learner: MakeLearner, draw_rows: DrawRows) -> None:

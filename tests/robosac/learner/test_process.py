@@ -99,6 +99,11 @@ def known(folder: RunFolder, toy: Contract) -> RunFolder:
     return folder
 
 
+def ask_for(folder: RunFolder, steps: int, *, runners: int = 1) -> None:
+    """Change how many steps the run is to make, and with how many robots of its own."""
+    folder.reopen(msgspec.structs.replace(folder.read_config(), steps=steps, runners=runners))
+
+
 def options(folder: RunFolder, port: int = 0) -> LearnerOptions:
     """How the process is started."""
     return LearnerOptions(folder=str(folder.path), bind=f"127.0.0.1:{port}")
@@ -144,6 +149,7 @@ def test_a_run_and_its_continuation(
 ) -> None:
     """A robot's rows are learned from and reported; a second process goes on from the first."""
     for run, count in enumerate((60, 40)):
+        ask_for(folder, 60 + 40 * run)
         process = LearnerProcess(options(folder))
         endpoint = lifeline.heard("listening")[-1]["endpoint"]
         robot = threading.Thread(target=make_rows, args=(endpoint, toy, draw_rows(count, seed=run)))
@@ -179,6 +185,7 @@ def test_updates_are_replayed_where_a_device_can(
     monkeypatch.setattr(trial, "_UPDATES", 4)
     monkeypatch.setattr("robosac.learner.device.find", lambda _: ELSEWHERE)
     monkeypatch.setattr(process_module, "CudaGraphs", lambda _: device)
+    ask_for(folder, 30)
     with Elsewhere():
         process = LearnerProcess(options(folder))
         endpoint = lifeline.heard("listening")[-1]["endpoint"]
@@ -198,11 +205,12 @@ def test_updates_are_replayed_where_a_device_can(
         assert device.replayed == 3 + 19, "in the trial and in the run, all but the first"
 
 
-def test_robots_from_elsewhere_end_the_run_when_it_is_enough(
-    folder: RunFolder, lifeline: FakeLifeline, toy: Contract, draw_rows: DrawRows
+@pytest.mark.parametrize("runners", [0, 1])
+def test_a_robot_that_leaves_early_is_not_the_end_of_the_run(
+    folder: RunFolder, lifeline: FakeLifeline, toy: Contract, draw_rows: DrawRows, runners: int
 ) -> None:
-    """One leaves early, which is not the end; the other makes up for it."""
-    folder.reopen(msgspec.structs.replace(folder.read_config(), runners=0))
+    """One from elsewhere may; one of the run's own was killed, and is started again."""
+    ask_for(folder, 100, runners=runners)
     process = LearnerProcess(options(folder))
     endpoint = lifeline.heard("listening")[-1]["endpoint"]
 
@@ -241,6 +249,7 @@ def test_earlier_rows_are_learned_from_and_counted_apart(
     prior = priors.find([earlier], pytest.fail)
     folder.reopen(msgspec.structs.replace(folder.read_config(), prior=prior))
     for run, count in enumerate((60, 40)):
+        ask_for(folder, 60 + 40 * run)
         process = LearnerProcess(options(folder))
         endpoint = lifeline.heard("listening")[-1]["endpoint"]
         robot = threading.Thread(target=make_rows, args=(endpoint, toy, draw_rows(count, seed=run)))

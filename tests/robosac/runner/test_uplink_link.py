@@ -24,6 +24,7 @@ from robosac.learner.service import PublishedPolicy, Service
 from robosac.policy.contract import encode as encode_contract
 from robosac.replay import SegmentLog
 from robosac.runner import uplink_link as uplink_link_module
+from robosac.runner.pipe import FramePipe, PipeConfig
 from robosac.runner.spool import Spool
 from robosac.runner.uplink_link import UplinkLink
 from robosac.wire import messages
@@ -160,6 +161,32 @@ def test_a_killed_uplink_is_replaced_and_no_row_is_lost(place: Place, contract: 
     place.service.close()
     assert place.rows() == list(range(made))
     assert place.service.audit().duplicated == 0
+
+
+def test_a_robot_goes_on_while_no_other_uplink_can_be_started(
+    place: Place, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without memory for another process: nothing is raised, and nothing is lost."""
+    link = place.link()
+    link.wait_until_ready()
+    record(link, contract, 0, 100)
+    to_process, failures = FramePipe.to_process, [OSError(12, "Cannot allocate memory")] * 2
+
+    def scarce(module: str, config: PipeConfig) -> object:
+        if failures:
+            raise failures.pop()
+        return to_process(module, config)
+
+    monkeypatch.setattr(uplink_link_module, "_RESTART_MAX_S", 0.05)
+    monkeypatch.setattr(FramePipe, "to_process", scarce)
+    os.kill(uplink_pid(link), signal.SIGKILL)
+    until(link, lambda: "Cannot allocate memory; it is tried again" in link.link_state)
+    record(link, contract, 100, 100)
+    until(link, lambda: not (failures or link.unspooled))
+    link.finish(200)
+    link.close()
+    place.service.close()
+    assert place.rows() == list(range(200))
 
 
 def test_an_uplink_killed_in_the_last_moment_is_replaced(place: Place, contract: Contract) -> None:

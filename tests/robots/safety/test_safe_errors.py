@@ -216,6 +216,23 @@ def test_closing_takes_the_torque_off_even_if_sitting_down_fails(
     assert "cable" in caplog.text
 
 
+@pytest.mark.parametrize("state", sorted(MOVING, key=str))
+def test_a_robot_whose_sensors_are_gone_is_damped_to_the_end_before_it_rests(
+    bench: Bench, state: State
+) -> None:
+    """Its servos still hear: without torque at once it would drop from where it stands."""
+    bench.to(state)
+    before = bench.safe.now()
+    bench.robot.fails["read"] = ImuLostError("/dev/ttyUSB1", "hang-up")
+    bench.safe.rest()
+    assert (bench.safe.now() - before) / 1e9 == pytest.approx(3.0, abs=0.1)
+    np.testing.assert_array_equal(bench.last.kp, 0)
+    np.testing.assert_array_equal(bench.last.kd, bench.robot.spec.safety.damp_kd)
+    assert bench.robot.limp
+    assert bench.state is State.FAULT
+    assert Guard.LINK_LOST in bench.safe.causes
+
+
 def test_closing_closes_even_if_the_torque_cannot_be_taken_off(bench: Bench) -> None:
     """The port is released and the caller is told."""
     bench.to(State.ACTIVE)

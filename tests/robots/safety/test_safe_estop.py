@@ -87,6 +87,21 @@ def test_a_torque_that_would_not_go_is_owed_while_the_robot_is_only_read(bench: 
     assert not bench.safe.torque_owed
 
 
+def test_a_torque_that_is_owed_is_taken_off_though_the_sensors_are_gone(bench: Bench) -> None:
+    """The servos may hear though the IMU does not speak."""
+    bench.to(State.ACTIVE)
+    bench.robot.fails["disarm"] = OSError("cable")
+    bench.safe.estop()
+    with pytest.raises(OSError, match="cable"):
+        bench.safe.read()
+    bench.robot.fails = {"read": OSError("no IMU")}
+    bench.robot.clock_ns += 500_000_000
+    with pytest.raises(OSError, match="no IMU"):
+        bench.safe.read()
+    assert bench.robot.limp
+    assert not bench.safe.torque_owed
+
+
 def test_a_torque_that_is_owed_outlives_a_driver_that_has_gone(bench: Bench) -> None:
     """A driver that is closed has nothing to take off, which confirms nothing."""
     bench.to(State.ACTIVE)

@@ -8,6 +8,7 @@ import pytest
 
 from robots import Guard, State
 from robots.safety import Event
+from robots.safety.limits import Limited, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,36 @@ def test_a_reading_that_is_not_finite_damps_at_once_and_latches(bench: Bench) ->
     np.testing.assert_array_equal(bench.last.kd, bench.robot.spec.safety.damp_kd)
     assert np.isfinite(bench.last.position).all()
     assert bench.safe.causes == (Guard.STATE_NOT_FINITE,)
+
+
+@pytest.mark.parametrize(
+    "sensors", [{"temperature": f4(20, np.nan)}, {"voltage": math.nan}, {"voltage": math.inf}]
+)
+def test_a_temperature_or_voltage_that_is_none_damps_and_reaches_no_target(
+    bench: Bench, sensors: dict[str, object]
+) -> None:
+    """Of NaN °C a share of speed would be NaN, and so would every target."""
+    bench.to(State.ACTIVE)
+    bench.say(**sensors)
+    bench.tick()
+    bench.tick()
+    assert bench.state is State.DAMP
+    assert bench.safe.causes == (Guard.STATE_NOT_FINITE,)
+    assert all(np.isfinite(command.position).all() for _, command in bench.robot.written)
+
+
+def test_a_command_that_a_bug_has_made_never_leaves(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last look at what goes out: it damps instead."""
+    bench.to(State.ACTIVE)
+    broken = bench.command(f4(np.nan, 0))
+    monkeypatch.setattr(Limits, "apply", lambda *_, **__: Limited(broken, Guard.NONE))
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        bench.safe.write(bench.command())
+    bench.safe.write(bench.command())
+    assert bench.state is State.DAMP
+    assert np.isfinite(bench.last.position).all()
 
 
 @pytest.mark.parametrize("state", [State.RAMP, State.ACTIVE, State.HOLD, State.SIT])
