@@ -12,7 +12,7 @@ from robosac.cli.console import say
 from robosac.cli.crew import processes
 from robosac.cli.supervisor import Supervisor
 from robosac.errors import ConfigError, StorageError
-from robosac.exit_codes import EXIT_DONE
+from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
 from robosac.wire.address import parse_address
 from robosac.wire.names import robot_name
 
@@ -36,6 +36,12 @@ def join(learner: str, like: RunnerConfig, *, runners: int, fleet: str | None) -
 
     supervisor = Supervisor(folder, learner=None, crew=crew, show=_ignore)
     supervisor.run(address.endpoint)
+    if supervisor.incomplete:
+        say(
+            f"stopped before the learner had enough, after {supervisor.made} steps made here; rows "
+            f"that it has not taken wait in {folder}, and the same command delivers them"
+        )
+        return EXIT_INCOMPLETE
     say(f"the learner has all of the {supervisor.made} steps made here")
     return EXIT_DONE
 

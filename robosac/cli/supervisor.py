@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from robosac.cli.console import say
-from robosac.errors import RobosacError
+from robosac.errors import RobosacError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,8 +98,8 @@ class Child:
             try:
                 figures = msgspec.json.decode(line, type=dict[str, Any])
             except msgspec.MsgspecError:
-                self._log.write(line)
-                self._log.flush()
+                with contextlib.suppress(OSError):  # a full disk must not hide how the child ends
+                    self._log.write(line)
             else:
                 self._events.put(Event(self.name, figures))
         self._process.stdout.close()
@@ -126,16 +127,23 @@ class Supervisor:
         """The learner's last word."""
         self.made = 0
         """Steps that the crew says it has made."""
-        self._incomplete = False
+        self.incomplete = False
+        """Whether one of the crew has stopped before the learner had enough."""
         self._problem: RobosacError | None = None
 
     def run(self, endpoint: str = "") -> None:
         """Run to the end; `endpoint` is that of a learner elsewhere.
 
         Raises ChildFailedError with what a process says is wrong, ChildDiedError when one ends
-        before its time; KeyboardInterrupt passes after every process has left a whole folder.
+        before its time, StorageError where nothing can be written; KeyboardInterrupt passes after
+        every process has left a whole folder.
         """
-        with (self._folder / "processes.log").open("ab") as log:
+        path = self._folder / "processes.log"
+        try:
+            log = path.open("ab", buffering=0)
+        except OSError as error:
+            raise StorageError.from_os(path, error) from None
+        with log:
             try:
                 if self._learner is None:
                     self._start_crew(endpoint, log)
@@ -190,7 +198,7 @@ class Supervisor:
                 say(f"{figures['robot']}: {figures['state']}")
             case "made":
                 self.made += figures["steps"]
-                self._incomplete |= not figures["complete"]
+                self.incomplete |= not figures["complete"]
             case "report":
                 self.report = figures
             case "error":
@@ -203,7 +211,7 @@ class Supervisor:
         """
         self._running.discard(name)
         self._check_exit(name, self._children[name].wait(_GRACE_S))
-        if name == LEARNER or (self._incomplete and self._running == {LEARNER}):
+        if name == LEARNER or (self.incomplete and self._running == {LEARNER}):
             for other in self._running:
                 self._children[other].ask_to_stop()
 

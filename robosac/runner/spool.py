@@ -186,6 +186,11 @@ class Spool(FolderWriter):
         """Read the segments that are there and check that they follow one another."""
         numbers = self._folder.numbers(_SEGMENT)
         segments = deque(IndexedSegment(self._path(number), number) for number in numbers)
+        if len(segments) > 1 and self._jumped(segments[-2], segments[-1]):
+            while len(segments) > 1:
+                with reported(segments[0].path):
+                    segments.popleft().path.unlink()
+            return segments
         end = numbers[0] if numbers else 0
         for segment in segments:
             self._check(segment.path, got=segment.first, expected=end)
@@ -199,6 +204,20 @@ class Spool(FolderWriter):
                 segment.note(chunk.end, size)
             end = segment.end
         return segments
+
+    def _jumped(self, before: IndexedSegment, last: IndexedSegment) -> bool:
+        """Whether forget() was ended in the middle, by a kill: the learner was ahead of the spool.
+
+        The last segment, where numbering was to go on, is there and empty; what lies before it is
+        at the learner.
+        """
+        with reported(last.path):
+            if last.path.stat().st_size:
+                return False
+        end = before.first
+        for chunk, _ in intact_chunks(before.path, may_be_torn=False):
+            end = chunk.end
+        return end < last.first
 
     def _check(self, path: Path, *, got: object, expected: object) -> None:
         """Refuse a segment that is not the next of this run."""

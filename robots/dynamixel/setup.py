@@ -244,8 +244,18 @@ class _Contents:
             Register.TORQUE_ENABLE: 0,
             Register.STATUS_RETURN_LEVEL: ALL_REPLIES,
         }
-        if Register.RETURN_DELAY not in spec.repairs:
-            wanted[Register.RETURN_DELAY] = 0
+        model = model_named(self._servo.model)
+        usual = {  # what another program has left in RAM would make another robot of it
+            Register.RETURN_DELAY: 0,
+            Register.POSITION_P: model.position_p,
+            Register.POSITION_I: 0,
+            Register.POSITION_D: model.position_d,
+            Register.FEEDFORWARD_1: 0,
+            Register.FEEDFORWARD_2: 0,
+            Register.PROFILE_ACCELERATION: 0,
+            Register.PROFILE_VELOCITY: 0,
+        }
+        wanted |= {one: value for one, value in usual.items() if one not in spec.repairs}
         found = [
             self._problem(register, self[register], str(value))
             for register, value in wanted.items()

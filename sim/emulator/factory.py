@@ -33,7 +33,6 @@ _XM430: dict[Register, int] = {
     R.VELOCITY_LIMIT: 350,
     R.VELOCITY_I: 1920,
     R.VELOCITY_P: 100,
-    R.POSITION_P: 800,
 }
 _X330: dict[Register, int] = {
     R.TEMPERATURE_LIMIT: 70,
@@ -45,7 +44,6 @@ _X330: dict[Register, int] = {
     R.SHUTDOWN: 53,
     R.VELOCITY_I: 1600,
     R.VELOCITY_P: 180,
-    R.POSITION_P: 400,
 }
 _OF_MODEL: dict[int, dict[Register, int]] = {
     1020: _XM430,
@@ -57,8 +55,6 @@ _OF_MODEL: dict[int, dict[Register, int]] = {
         R.VELOCITY_LIMIT: 265,
         R.VELOCITY_I: 1000,
         R.VELOCITY_P: 100,
-        R.POSITION_D: 4000,
-        R.POSITION_P: 640,
     },
     1190: _X330 | {R.VELOCITY_LIMIT: 1620},  # unverified
     1200: _X330,
@@ -93,8 +89,9 @@ def modes_of(model: Model) -> frozenset[int]:
 
 
 def contents_of(model: Model) -> dict[Register, int]:
-    """Value of every register that does not leave the factory as zero."""
+    """Value of the registers that do not leave the factory as zero."""
     values = _COMMON | _OF_MODEL[model.number] | {R.MODEL_NUMBER: model.number}
+    values |= {R.POSITION_P: model.position_p, R.POSITION_D: model.position_d}
     values[R.GOAL_PWM] = values[R.PWM_LIMIT]
     values[R.GOAL_VELOCITY] = values[R.VELOCITY_LIMIT]
     if R.CURRENT_LIMIT in values:

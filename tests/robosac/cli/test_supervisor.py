@@ -15,6 +15,7 @@ import pytest
 
 from robosac.cli import supervisor as supervisor_module
 from robosac.cli.supervisor import ChildDiedError, ChildFailedError, Supervisor
+from robosac.errors import StorageError
 from robosac.learner.options import LearnerOptions
 
 if TYPE_CHECKING:
@@ -281,3 +282,18 @@ def test_ctrl_c_on_a_terminal_reaches_the_parent_alone(play: Play) -> None:
     groups = re.findall(r"^\d+$", play.log, flags=re.MULTILINE)
     assert len(set(groups)) == 2
     assert str(os.getpgrp()) not in groups
+
+
+def test_a_full_disk_hides_no_end_of_a_child(play: Play) -> None:
+    """What a library prints cannot be kept; the run ends as it would have."""
+    (play.folder / "processes.log").symlink_to("/dev/full")
+    learner = LEARNER.replace("wait_until_asked()", "print('a library says hello', flush=True)")
+    play.run(learner=learner)
+    assert play.report == {"rows": 10}
+
+
+def test_a_folder_that_cannot_be_written_is_named(play: Play) -> None:
+    """Before anything is started."""
+    (play.folder / "processes.log").mkdir()
+    with pytest.raises(StorageError, match=r"processes\.log"):
+        play.run()

@@ -142,6 +142,29 @@ def test_reopening_goes_on_with_the_numbering(tmp_path: Path, acknowledged: int)
         assert numbers(spool.read(acknowledged, 100)) == list(range(acknowledged, 36))
 
 
+def test_a_kill_while_numbering_jumps_to_where_the_learner_is_blocks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new segment is there and the old ones still are; the learner has what they hold."""
+    with spool_in(tmp_path, limit_bytes=80 * RECORD) as spool:
+        fill(spool, 35)
+        with monkeypatch.context() as patches:
+            patches.setattr(Path, "unlink", killed)
+            with pytest.raises(StorageError):
+                spool.forget(100)
+    assert len(list(tmp_path.rglob("*.rows"))) > 2
+    with spool_in(tmp_path, limit_bytes=80 * RECORD) as spool:
+        assert (spool.oldest, spool.end, spool.dropped) == (100, 100, 0)
+        assert spool.append(numbered(100, 1)) == 100
+    with spool_in(tmp_path, limit_bytes=80 * RECORD) as spool:
+        assert numbers(spool.read(0, 100)) == [100]
+
+
+def killed(path: Path) -> None:
+    """As far as the disk can tell."""
+    raise OSError(errno.EIO, "killed", str(path))
+
+
 def test_a_spool_at_its_limit_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
     """The disk is never used beyond the limit, and nothing goes silently."""
     limit = 40 * RECORD

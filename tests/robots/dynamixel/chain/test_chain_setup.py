@@ -67,6 +67,30 @@ def test_open_refuses_what_it_may_not_repair(register: str, value: int, text: st
     assert refused(made) == f"servo 11 (joint0): {text}"
 
 
+@pytest.mark.parametrize(
+    ("register", "value", "text"),
+    [
+        (Register.POSITION_P, 80, "Position P (84) is 80; expected 800"),
+        (Register.POSITION_I, 9, "Position I (82) is 9; expected 0"),
+        (Register.POSITION_D, 400, "Position D (80) is 400; expected 0"),
+        (Register.FEEDFORWARD_1, 3, "Feedforward 1 (90) is 3; expected 0"),
+        (Register.FEEDFORWARD_2, 3, "Feedforward 2 (88) is 3; expected 0"),
+        (Register.PROFILE_ACCELERATION, 1, "Profile Acceleration (108) is 1; expected 0"),
+        (Register.PROFILE_VELOCITY, 5, "Profile Velocity (112) is 5; expected 0"),
+    ],
+)
+def test_open_refuses_what_another_program_has_left(
+    register: Register, value: int, text: str
+) -> None:
+    """A robot of other gains is another one; they go with the power, or by [bus.repair]."""
+    made = rig()
+    made.set(register, value)
+    assert refused(made) == f"servo 11 (joint0): {text}"
+    repairing = rig(repair={"return_delay": 0, register.name.lower(): value})
+    repairing.chain.open()
+    assert repairing.get(register, 0) == value
+
+
 def test_open_refuses_quiet_servos() -> None:
     """A servo that does not confirm writes could refuse them unheard."""
     made = rig()
