@@ -153,7 +153,13 @@ def _make_env(env_id: str) -> Workplace:
 
         env = make_gymnasium(env_id, render_mode="rgb_array")
 
+    contract = describe_env(env, env_id)
+    try:
+        contract.row_layout  # noqa: B018 - it judges how many numbers there are
+    except ValueError as error:
+        env.close()
+        raise ConfigError(
+            f"--env {env_id}: {error}; choose one that observes numbers, no images"
+        ) from None
     hertz = float(env.metadata.get("render_fps", 30))
-    return Workplace(
-        env, describe_env(env, env_id), frame_hz=hertz, camera=lambda: nullcontext(EnvCamera(env))
-    )
+    return Workplace(env, contract, frame_hz=hertz, camera=lambda: nullcontext(EnvCamera(env)))

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import gymnasium
 import msgspec
+import numpy as np
 import pytest
 
 import robots
@@ -51,3 +53,21 @@ def test_numbers_that_the_task_has_not_are_refused(numbers: dict[str, float], me
     with pytest.raises(ConfigError, match=message) as caught:
         resolve.make_task("walk", robot_with(numbers))
     assert "robot.toml of go2" in str(caught.value)
+
+
+class Gallery(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Observes colour pictures, as CarRacing does."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - as Gymnasium has it
+    render_mode = "rgb_array"
+
+    observation_space = gymnasium.spaces.Box(0, 255, (96, 96, 3), np.uint8)
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+
+def test_an_environment_of_pictures_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a run folder is made for it; its rows would be wider than any."""
+    spec = gymnasium.envs.registration.EnvSpec("Gallery-v0", entry_point=lambda **_: Gallery())
+    monkeypatch.setitem(gymnasium.registry, "Gallery-v0", spec)
+    with pytest.raises(ConfigError, match=r"--env Gallery-v0: .*expected .* at most .* no images"):
+        resolve.make(robot=None, task=None, env="Gallery-v0")
