@@ -44,7 +44,7 @@ class PolicyStore:
         self._folder, self._run = folder, run
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            files = sorted(folder.glob("*.onnx"))
+            files = sorted(folder.glob("*.onnx*"))  # and drafts of processes that were killed
             self._kept = deque(path for path in files if path.name.startswith(run))
             for path in files:
                 if path not in self._kept:

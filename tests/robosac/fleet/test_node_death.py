@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 TOOL = Path(__file__).parents[3] / "tools" / "ray_nodes.py"
 RECIPE = """
 name = "small"

@@ -57,6 +57,15 @@ def test_newest_is_what_came_last_not_the_highest_version(tmp_path: Path) -> Non
     assert names(tmp_path) == [11, 12, 52]
 
 
+def test_a_killed_process_leaves_no_draft_behind(tmp_path: Path) -> None:
+    """A robot restarts for years, and half a policy is of no use to it."""
+    drafts = [tmp_path / f".{run}-000000003.onnx.draft" for run in (RUN, OTHER)]
+    for draft in drafts:
+        draft.write_bytes(b"half a pol")
+    PolicyStore(tmp_path, RUN)
+    assert not any(draft.exists() for draft in drafts)
+
+
 def test_earlier_runs_leave_nothing_in_the_way(tmp_path: Path) -> None:
     """Also when their versions were higher."""
     earlier = PolicyStore(tmp_path, OTHER)
