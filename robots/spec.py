@@ -336,19 +336,27 @@ def problems(spec: RobotSpec) -> list[str]:
         found += _joint_problems(joint, spec.safety.soft_limit)
     for leg in spec.legs:
         found += _leg_problems(leg, spec)
+    found += _device_problems(spec) + _crouch_problems(spec)
+    return found + _safety_problems(spec.safety) + _sim_problems(spec.sim)
+
+
+def _device_problems(spec: RobotSpec) -> list[str]:
+    """What is wrong with the real devices, or does not go with the rest."""
+    found = []
     if spec.bus is not None:
-        found += bus_problems(spec.bus, names)
+        found += bus_problems(spec.bus, spec.joint_names)
         found += [
             f"joint {joint.name}: kp 0; expected a positive number, its servo holds a position"
             for joint in spec.joints
             if joint.kp == 0
         ]
-    if spec.imu_device is not None and spec.imu_device.rate_hz * spec.safety.stale_hold_s <= 1:
+    imu, stale_s = spec.imu_device, spec.safety.stale_hold_s
+    if imu is not None and imu.rate_hz * stale_s <= 1:
         found.append(
-            f"imu_device.rate_hz {spec.imu_device.rate_hz:g}; expected a sample more often than "
-            f"every safety.stale_hold_s, {spec.safety.stale_hold_s} s"
+            f"imu_device.rate_hz {imu.rate_hz:g}; expected a sample more often than every "
+            f"safety.stale_hold_s, {stale_s} s"
         )
-    return found + _crouch_problems(spec) + _safety_problems(spec.safety) + _sim_problems(spec.sim)
+    return found
 
 
 def _leg_problems(leg: LegSpec, spec: RobotSpec) -> list[str]:

@@ -160,7 +160,6 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
         [*command_of(options, nodes.address, folder)], stdout=subprocess.PIPE, text=True
     )
     replay = folder / "replay"
-    stopped: set[int] = set()
     try:
         wait(
             "there were enough rows and runners",
@@ -177,23 +176,10 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
             forget_memory(folder, hit)
         before = list(chunks(replay))
         old = {one for _, one, _ in before}
-
-        looks = itertools.count()
-
-        def are_back() -> bool:
-            now = list(chunks(replay))
-            if sum(rows for _, _, rows in now) >= options.steps / 2:
-                stopped.update(nodes.survivors(hit))
-                # Stopped for good they would keep steps that the learner has allowed them to make.
-                tell(stopped, signal.SIGSTOP if next(looks) % 20 else signal.SIGCONT)
-            return set(hit) <= {robot for robot, one, _ in now if one not in old}
-
-        wait("the killed runners were at work again", are_back, run)
+        wait_for_return(nodes, hit, run, replay=replay, old=old, half=options.steps // 2)
         back_s = time.monotonic() - killed_at
-        tell(stopped, signal.SIGCONT)
         output, _ = run.communicate(timeout=PATIENCE_S)
     finally:
-        tell(stopped, signal.SIGCONT)
         run.kill()
     return {
         "exit_code": run.returncode,
@@ -205,6 +191,33 @@ def experiment(options: argparse.Namespace, nodes: Nodes, folder: Path) -> dict[
         "notices": [line for line in output.splitlines() if line.startswith(tuple(hit))],
         **on_disk(folder, options.steps),
     }
+
+
+def wait_for_return(
+    nodes: Nodes,
+    hit: list[str],
+    run: subprocess.Popen[str],
+    *,
+    replay: Path,
+    old: set[str],
+    half: int,
+) -> None:
+    """Wait until runners that were hit make rows of no old run; slow the others after half."""
+    slowed: set[int] = set()
+    looks = itertools.count()
+
+    def are_back() -> bool:
+        now = list(chunks(replay))
+        if sum(rows for _, _, rows in now) >= half:
+            slowed.update(nodes.survivors(hit))
+            # Stopped for good they would keep steps that the learner has allowed them to make.
+            tell(slowed, signal.SIGSTOP if next(looks) % 20 else signal.SIGCONT)
+        return set(hit) <= {robot for robot, one, _ in now if one not in old}
+
+    try:
+        wait("the killed runners were at work again", are_back, run)
+    finally:
+        tell(slowed, signal.SIGCONT)
 
 
 def tell(pids: set[int], what: signal.Signals) -> None:

@@ -19,16 +19,16 @@ def at_least(bound: int, name: str, value: int) -> int:
     return value
 
 
-def file_to_write(option: str, path: Path) -> Path:
-    """Return where an option wants a file; raises ConfigError when there can be none."""
-    above = path.absolute().parent
-    while not above.exists():
-        above = above.parent
-    if path.is_dir() or not above.is_dir():
-        wrong = path if path.is_dir() else above
-        is_what = "a folder" if path.is_dir() else "a file, not a folder"
-        raise ConfigError(f"{option} is {path}, and {wrong} is {is_what}; expected a file's name")
-    return path
+def check_target(option: str, path: Path) -> None:
+    """Raise ConfigError when no file can be written where an option wants one."""
+    wrong = ""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir():
+        wrong = f"{path} is a folder"
+    elif not above.is_dir():
+        wrong = f"{above} is a file, not a folder"
+    if wrong:
+        raise ConfigError(f"{option} is {path}, and {wrong}; expected a file's name")
 
 
 def check_door(bind: str, keys: Path | None, *, insecure: bool) -> None:

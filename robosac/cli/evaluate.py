@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import tyro
 
-from robosac.cli.checks import at_least, file_to_write
+from robosac.cli.checks import at_least, check_target
 from robosac.cli.console import say
 from robosac.errors import ConfigError
 from robosac.exit_codes import EXIT_DONE
@@ -43,7 +43,7 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
         from robosac.run_folder import RunFolder
 
         if self.video is not None:
-            file_to_write("--video", self.video)
+            check_target("--video", self.video)
         path = RunFolder(self.policy).newest_policy() if self.policy.is_dir() else self.policy
         if path is None:
             raise ConfigError(f"{self.policy} has no policy yet; expected a run that has learned")

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import tyro
 
-from robosac.cli.checks import file_to_write
+from robosac.cli.checks import check_target
 from robosac.cli.console import say
 from robosac.errors import ConfigError
 from robosac.exit_codes import EXIT_DONE
@@ -27,7 +27,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
         from robosac.cli import resolve, results
         from robosac.run_folder import RunFolder
 
-        file_to_write("--out", self.out)
+        check_target("--out", self.out)
         folder = RunFolder(self.run)
         config = folder.read_config()
         source = folder.newest_policy()

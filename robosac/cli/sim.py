@@ -220,7 +220,7 @@ def _runner(
         seed=(config.seed, index),
         realtime=config.pace == "realtime",
         emulate=config.emulate,
-        spool_mib=at_least(1, "spool-limit", options.spool_limit),
+        spool_mib=options.spool_limit,
     )
 
 

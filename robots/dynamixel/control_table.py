@@ -203,11 +203,11 @@ _X330_AMPERE = 0.001  # the page of the XL330 says 2.69 mA in one place, 1 mA in
 MODELS = {
     model.number: model
     for model in (
-        Model(1020, "XM430-W350", _XM430_AMPERE, 45, 800),
-        Model(1030, "XM430-W210", _XM430_AMPERE, 45, 800),
-        Model(1060, "XL430-W250", None, 45, 640, 4000),
-        Model(1190, "XL330-M077", _X330_AMPERE, 46, 400, is_x330=True),
-        Model(1200, "XL330-M288", _X330_AMPERE, 46, 400, is_x330=True),
+        Model(1020, "XM430-W350", _XM430_AMPERE, 45, position_p=800),
+        Model(1030, "XM430-W210", _XM430_AMPERE, 45, position_p=800),
+        Model(1060, "XL430-W250", None, 45, position_p=640, position_d=4000),
+        Model(1190, "XL330-M077", _X330_AMPERE, 46, position_p=400, is_x330=True),
+        Model(1200, "XL330-M288", _X330_AMPERE, 46, position_p=400, is_x330=True),
     )
 }
 """Supported models by model number."""
