@@ -5,6 +5,7 @@
     python tools/curves.py run --systems robosac --recipes sac td3 --envs walk/go2 --until 0.5 ...
     python tools/curves.py table
     python tools/curves.py plot
+    python tools/curves.py arithmetic --recipes droq crossq --envs HalfCheetah-v5
 
 A run that is in the table is skipped, and a run that did not end left nothing, so the same command
 goes on where it was cut off; several processes may run it at once.  Rows go to
@@ -30,11 +31,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that
 import msgspec
 import torch
 
+from robosac.algorithms.algorithm import Sizes
 from robosac.cli import resolve
 from robosac.errors import ConfigError, RobosacError
+from robosac.recipe import names
 from robots.errors import RobotError
 from sim.errors import SimError
 from tools.learning_curves import variants
+from tools.learning_curves.arithmetic import flop_per_step
 from tools.learning_curves.plot import plot
 from tools.learning_curves.results import Results
 from tools.learning_curves.runs import Row, Run
@@ -180,6 +184,20 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
+def count(options: argparse.Namespace) -> int:
+    """Print what a step costs by every recipe, also as a multiple of plain SAC."""
+    recipes = {name: variants.find(name) for name in options.recipes or names()}
+    for env in options.envs or ENVS:
+        with place_of(env) as place:
+            layout = place.contract.row_layout
+        sizes = Sizes(layout.obs, layout.extra, layout.action)
+        plain = flop_per_step(variants.find("sac"), sizes)
+        for name, recipe in recipes.items():
+            flop = flop_per_step(recipe, sizes)
+            tell(f"{name} on {env}: {flop / 1e9:.2f} GFLOP a step, {flop / plain:.1f} x sac")
+    return 0
+
+
 def print_tables(options: argparse.Namespace) -> int:
     """Print everything there is, in Markdown."""
     for line in tables(chosen(options), speed_mps=options.speed):
@@ -236,7 +254,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     picture.set_defaults(do=draw)
     picture.add_argument("--published", nargs="*", default=["SAC", "DroQ", "FlashSAC"])
     picture.add_argument("--output", type=Path, help="file; the table's with .svg if none is named")
-    for command in (table, picture):
+    arithmetic = commands.add_parser("arithmetic", help="count the operations of updates")
+    arithmetic.set_defaults(do=count)
+    for command in (table, picture, arithmetic):
         command.add_argument("--envs", nargs="+", help="only these")
         command.add_argument("--recipes", nargs="+", help="only these")
     for command in (run, table, picture):

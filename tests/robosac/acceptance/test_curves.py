@@ -23,7 +23,10 @@ from robosac.algorithms.config import SACConfig
 from robosac.algorithms.sac import SAC
 from robosac.errors import ConfigError, PolicyError
 from tools import curves
+from tools.learner_speed.products import flop_per_update
+from tools.learner_speed.shape import Shape
 from tools.learning_curves import overestimation, reference, stopwatch, variants
+from tools.learning_curves.arithmetic import flop_per_step
 from tools.learning_curves.drawing import ticks
 from tools.learning_curves.plot import plot
 from tools.learning_curves.results import Results
@@ -295,6 +298,24 @@ def stored() -> list[Row]:
     rows += [row(ours[1], 110_000, 9999.0)]
     rows += [row(run, 100_000, 1100.0 + 400 * run.seed, wall_s=4000) for run in theirs]
     return rows
+
+
+def test_the_arithmetic_of_a_recipe_is_that_of_its_formula(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Plain SAC by the formula; an update more is one more; DroQ's policy has a turn in twenty."""
+    recipes = ["sac", "sac+learner.utd=2", "droq"]
+    shape = Shape()
+    sizes = Sizes(shape.obs, 0, shape.action)
+    counted = [flop_per_step(variants.find(name), sizes) for name in recipes]
+    plain = flop_per_update(shape, 256)
+    assert counted[:2] == [plain, 2 * plain]
+    assert 11 < counted[2] / plain < 12
+    assert curves.main(["arithmetic", "--recipes", *recipes[1:], "--envs", "HalfCheetah-v5"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "sac+learner.utd=2 on HalfCheetah-v5: 1.15 GFLOP a step, 2.0 x sac",
+        "droq on HalfCheetah-v5: 6.75 GFLOP a step, 11.7 x sac",
+    ]
 
 
 def test_the_table_has_means_spreads_and_published_figures_side_by_side() -> None:
