@@ -123,12 +123,17 @@ class Place:
         self.name = options.name or (machine_name(options.keys) if options.learner else here)
 
     def load(self, path: Path | None) -> OnnxPolicy | None:
-        """Load a policy and replay its golden vectors, sensors included; raises PolicyError."""
+        """Load a policy and replay its golden vectors, sensors included.
+
+        Raises ConfigError where there is no such file, PolicyError for one that does not fit.
+        """
         from robosac.policy import OnnxPolicy
         from robosac.policy.describe import check_golden_sensors
 
         if path is None:
             return None
+        if not path.is_file():
+            raise ConfigError(f"--policy {path}: no such file; `robosac export` makes one")
         policy = OnnxPolicy.load(path, here=self.contract)
         check_golden_sensors(self.env, policy.contract)
         return policy

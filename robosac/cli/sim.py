@@ -127,6 +127,7 @@ def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
         config = folder.read_config()
         if not config.runners:
             raise ConfigError(f"run {options.run} has no robots of its own; use `robosac learn`")
+        _check_resumed(options, config)
         prior.go_on(options.prior, config)
         steps = config.steps if options.steps is None else at_least(1, "steps", options.steps)
         return folder, msgspec.structs.replace(config, steps=steps)
@@ -161,14 +162,37 @@ def _check_keys(options: Sim) -> None:
         )
 
 
+def _check_resumed(options: Sim, config: RunConfig) -> None:
+    """Refuse what is other than the run's own, which it goes on with; what agrees may be said."""
+    if options.recipe is not None and recipe.find(options.recipe) != config.recipe:
+        raise _contradiction(f"--recipe {options.recipe}", config.recipe.name, options.run)
+    for field in ("robot", "task", "env", "seed", "sync", "emulate", "pace", "runners"):
+        asked, own = getattr(options, field), getattr(config, field)
+        if asked not in (own, getattr(Sim(), field)):
+            given = f"--{field}" if asked is True else f"--{field} {asked}"
+            raise _contradiction(given, own, options.run)
+
+
+def _contradiction(given: str, own: object, run: Path | None) -> ConfigError:
+    begun = "without" if own is None or own is False else f"with {own}"
+    return ConfigError(
+        f"{given}: the run in {run} was begun {begun} and goes on so; leave the option out, or "
+        "begin another run"
+    )
+
+
 def _check_combination(options: Sim) -> None:
     """Refuse options that would have to be ignored."""
+    if options.env is not None and (options.robot, options.task) != (Sim().robot, Sim().task):
+        raise ConfigError(
+            "--env takes the place of a robot; leave out --robot and --task, or --env"
+        )
     if options.pace == "realtime" and options.env is not None:
         raise ConfigError(f"--pace realtime needs a robot; {options.env} has no clock of its own")
     if options.sync and (options.runners > 1 or options.pace != "learner"):
         raise ConfigError("--sync is one process in lockstep; leave out --runners and --pace")
-    if options.emulate and (options.env is not None or options.sync):
-        raise ConfigError("--emulate is a robot in real time; leave out --env and --sync")
+    if options.emulate and (options.env is not None or options.sync or options.pace == "free"):
+        raise ConfigError("--emulate is a robot in real time; leave out --env, --sync and --pace")
     if options.emulate:
         from robosac.cli.emulated import check_devices
 

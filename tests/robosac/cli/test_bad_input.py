@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 import robots
+from robosac import recipe
 from robosac.cli.deploy import Deploy
 from robosac.cli.main import main
 from robosac.exit_codes import EXIT_INTERRUPTED, EXIT_SAFETY, EXIT_USER
+from robosac.run_folder import RunConfig, RunFolder
 from robots.errors import ServoEnableError
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--emulate", "--robot", "go2"], "[bus]"),
         (["--emulate", "--env", "Pendulum-v1"], "--env"),
         (["--emulate", "--sync"], "--sync"),
+        (["--emulate", "--pace", "free"], "leave out --env, --sync and --pace"),
+        (["--env", "Pendulum-v1", "--robot", "pup"], "leave out --robot and --task, or --env"),
         (["--bind", "here"], "here"),
         (["--bind", "0.0.0.0:5555"], "--insecure to let everybody in"),
         (["--spool-limit", "0"], "--spool-limit is 0; expected at least 1"),
@@ -128,6 +132,44 @@ def test_resume_of_something_else_says_what_was_expected(
     """A folder without config.json is no run."""
     line = complaint(["sim", "--run", str(tmp_path), "--resume"], capsys)
     assert "no run in" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--recipe", "sac"], "--recipe sac: the run in RUN was begun with layernorm and goes"),
+        (["--seed", "7"], "--seed 7: the run in RUN was begun with 3"),
+        (["--runners", "4"], "--runners 4: the run in RUN was begun with 2"),
+        (["--robot", "pup"], "--robot pup: the run in RUN was begun without"),
+        (["--sync"], "--sync: the run in RUN was begun without"),
+        (["--env", "Pendulum-v1", "--recipe", "layernorm", "--device", "abacus"], "expected cpu"),
+    ],
+)
+def test_what_contradicts_a_run_that_goes_on_is_refused(
+    options: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks for another recipe should not learn hours later that the old one went on.
+
+    What agrees may be repeated: the last line comes as far as its device.
+    """
+    run = tmp_path / "run"
+    RunFolder(run).create(
+        RunConfig(
+            robosac="0",
+            robot=None,
+            task=None,
+            env="Pendulum-v1",
+            recipe=recipe.find("layernorm"),
+            steps=100,
+            seed=3,
+            pace="learner",
+            runners=2,
+        )
+    )
+    before = sorted(run.iterdir())
+    line = complaint(["sim", "--resume", "--run", str(run), *options], capsys)
+    assert expected.replace("RUN", str(run)) in line
+    assert sorted(run.iterdir()) == before
 
 
 def _renamed(contract: Contract) -> Contract:

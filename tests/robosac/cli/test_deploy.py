@@ -114,9 +114,9 @@ def test_options_that_cannot_be_used(desk: Desk, arguments: list[str], expected:
 
 
 def test_a_policy_that_is_no_policy(desk: Desk, contract: Contract, tmp_path: Path) -> None:
-    """Missing, corrupt, or for another robot: refused for safety, before any port is opened."""
+    """Missing, or refused for safety as corrupt or another robot's, before any port is opened."""
     file = tmp_path / "p.onnx"
-    assert "cannot be read" in desk.complaint("--policy", str(file), code=EXIT_SAFETY)
+    assert f"--policy {file}: no such file" in desk.complaint("--policy", str(file))
     file.write_bytes(b"no policy at all")
     assert str(file) in desk.complaint("--policy", str(file), code=EXIT_SAFETY)
     deployed.standing_policy(file, msgspec.structs.replace(contract, robot="another"))
