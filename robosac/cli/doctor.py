@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -49,16 +51,32 @@ class Doctor(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check_machine() -> int:
     say(f"robosac {__version__}, Python {platform.python_version()} on {platform.machine()}")
-    for extra, modules in (
-        ("base", ("numpy", "onnxruntime", "zmq", "msgspec", "gymnasium")),
-        ("learn", ("torch", "onnx", "onnxscript", "safetensors", "rich", "tensorboard")),
-        ("fleet", ("ray",)),
-        ("sim", ("mujoco", "dm_control", "imageio", "imageio_ffmpeg")),
-    ):
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        what = f"missing {', '.join(missing)}: pip install 'robosac[{extra}]'" if missing else "ok"
+    for extra, names in _requirements().items():
+        versions = {name: _version(name) for name in names}
+        missing = [name for name, version in versions.items() if version is None]
+        what = f"missing {', '.join(missing)}: pip install 'robosac[{extra}]'"
+        if not missing:
+            what = ", ".join(f"{name} {version}" for name, version in versions.items())
         say(f"{extra:6} {what}")
     return EXIT_DONE
+
+
+def _requirements() -> dict[str, list[str]]:
+    """Names of the packages that each part of robosac needs, developers' tools left out."""
+    found: dict[str, list[str]] = {"base": [], "learn": [], "sim": [], "fleet": []}
+    for requirement in metadata.requires("robosac") or ():
+        name, _, condition = requirement.partition(";")
+        extra = re.search(r"extra == ['\"](\w+)", condition)
+        found.get(extra[1] if extra else "base", []).append(re.split(r"[^\w.-]", name)[0])
+    return found
+
+
+def _version(name: str) -> str | None:
+    """Version of an installed package; None when there is none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _check_robot(name: str) -> int:

@@ -25,6 +25,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     def execute(self) -> int:
         """Export and print what was written; returns the exit code."""
         from robosac.cli import resolve, results
+        from robosac.policy import OnnxPolicy
         from robosac.run_folder import RunFolder
 
         check_target("--out", self.out)
@@ -33,6 +34,13 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
         source = folder.newest_policy()
         if source is None:
             raise ConfigError(f"{folder.path} has no policy yet; go on with sim --resume")
+        made = OnnxPolicy.load(source).contract.training.env_steps
+        random = config.recipe.learner.random_steps
+        if source != folder.final_policy and made < random:
+            raise ConfigError(
+                f"the newest policy of {folder.path} is of step {made:,}, and the first {random:,} "
+                "are random, whatever it sees; go on with sim --resume"
+            )
         with resolve.make(robot=config.robot, task=config.task, env=config.env) as place:
             evaluation = results.export(source, self.out, place)
         say(results.describe(evaluation))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from robosac.cli.console import say
+from robosac.cli.console import complain, say
 from robosac.errors import StorageError
 from robosac.evaluation import evaluate, play
 from robosac.exit_codes import EXIT_DONE, EXIT_INCOMPLETE
@@ -134,7 +134,7 @@ def film(policy: OnnxPolicy, target: Path, place: Workplace) -> Path | None:
         with place.camera() as camera:
             record((camera.frame() for _ in steps), target, fps=place.frame_hz)
     except SimError as error:
-        say(f"no video: {error}")
+        complain(f"no video: {error}")
         return None
     except OSError as error:
         raise StorageError.from_os(target, error) from None
