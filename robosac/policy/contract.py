@@ -46,6 +46,8 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Observation (O,) right after a reset on these readings."""
     action: list[float] = []
     """Deterministic action (A,) in output units; filled in by the learner."""
+    rounding: float = 0.0
+    """How far float32 took it from there at the learner, as a share of max(1, |action|)."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

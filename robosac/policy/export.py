@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robosac.errors import PolicyError
 from robosac.policy import protobuf
 from robosac.policy.file import assemble
-from robosac.policy.onnx_policy import OnnxPolicy
+from robosac.policy.onnx_policy import ROUNDING_MAX, OnnxPolicy
 
 if TYPE_CHECKING:
     from robosac.policy.contract import Contract
@@ -60,6 +60,7 @@ class PolicyTemplate:
         self.contract = contract
         # A copy of its own: filling may run on another thread than the one that trains the actor.
         self._module = PolicyGraph(copy.deepcopy(actor).cpu(), contract).eval()
+        self._precise = copy.deepcopy(self._module).double()
         # Zeros would let the exporter fold a parameter away, and there would be nothing to replace.
         with torch.no_grad():
             for name, value in _random_weights(self._module.actor, seed=1).items():
@@ -86,10 +87,26 @@ class PolicyTemplate:
         return assemble(bytes(graph), self._with_golden(contract, weights))
 
     def _with_golden(self, contract: Contract, weights: Weights) -> Contract:
+        """Fill in the actions, and what float32 makes of them.
+
+        Golden observations need not be any that a robot makes.  Far from those, where sums are of
+        large terms that cancel, float32 is off by more than two libraries otherwise ever differ.
+        """
         obs = torch.tensor([golden.obs for golden in contract.golden])
-        actions = self._act(weights, obs, torch.zeros(len(obs), contract.action_size))
+        noise = torch.zeros(len(obs), contract.action_size)
+        rounded = self._act(weights, obs, noise)
+        self._precise.load_state_dict(self._module.state_dict())
+        with torch.no_grad():
+            actions = self._precise(obs.double(), noise.double()).numpy()
+        rounding = float((np.abs(rounded - actions) / np.maximum(1, np.abs(actions))).max())
+        if not rounding <= ROUNDING_MAX:  # nor when it is no number
+            raise PolicyError(
+                f"float32 moves the policy's actions by {rounding:.1e} after "
+                f"{contract.training.updates} updates; lower the recipe's learning rates, then "
+                "start a new run"
+            )
         golden = tuple(
-            msgspec.structs.replace(one, action=action.tolist())
+            msgspec.structs.replace(one, action=action.tolist(), rounding=rounding)
             for one, action in zip(contract.golden, actions, strict=True)
         )
         return msgspec.structs.replace(contract, golden=golden)

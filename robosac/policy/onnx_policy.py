@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 SIZE_MAX = 64 * 2**20
 """Largest policy file that is read, bytes."""
 GOLDEN_TOLERANCE = 1e-5
-"""Largest difference of a golden vector, scaled by max(1, |expected|)."""
+"""Largest difference of a golden vector, scaled by max(1, |expected|), rounding aside."""
+ROUNDING_MAX = 1e-3
+"""Rounding beyond which a policy is no policy for float32."""
+_ROUNDINGS = 8
+"""How often the rounding seen at the learner a processor that adds in another order may have."""
 _WARM_UP = 20
 
 
@@ -116,11 +120,16 @@ class OnnxPolicy:
                     f"{source}: golden vector {number} has {sizes} numbers, "
                     f"expected {(self.contract.obs_size, self.contract.action_size)}"
                 )
+            if not 0 <= golden.rounding <= ROUNDING_MAX:
+                raise PolicyError(
+                    f"{source}: golden vector {number} may be off by {golden.rounding:g}, expected "
+                    f"at most {ROUNDING_MAX:g}; export the policy again"
+                )
             got = self.act(np.array(golden.obs, np.float32))
             expected = np.array(golden.action, np.float32)
             if not np.isfinite(got).all():
                 raise PolicyError(f"{source}: action is not finite on golden vector {number}")
-            if not close(got, expected):
+            if not close(got, expected, rounding=golden.rounding):
                 worst = int(np.argmax(np.abs(got - expected)))
                 raise PolicyError(
                     f"{source}: golden vector {number} gives action[{worst}] {got[worst]:g}, "
@@ -128,11 +137,10 @@ class OnnxPolicy:
                 )
 
 
-def close(got: FloatArray, expected: FloatArray) -> bool:
+def close(got: FloatArray, expected: FloatArray, *, rounding: float = 0.0) -> bool:
     """Whether two vectors agree as golden vectors must."""
-    return bool(
-        np.all(np.abs(got - expected) <= GOLDEN_TOLERANCE * np.maximum(1, np.abs(expected)))
-    )
+    tolerance = GOLDEN_TOLERANCE + _ROUNDINGS * rounding
+    return bool(np.all(np.abs(got - expected) <= tolerance * np.maximum(1, np.abs(expected))))
 
 
 def _session(file: bytes, source: str) -> onnxruntime.InferenceSession:

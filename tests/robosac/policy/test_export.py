@@ -14,7 +14,8 @@ import torch
 from robosac.errors import PolicyError
 from robosac.policy import export
 from robosac.policy.export import PARITY, PolicyTemplate
-from robosac.policy.onnx_policy import OnnxPolicy
+from robosac.policy.file import assemble
+from robosac.policy.onnx_policy import GOLDEN_TOLERANCE, OnnxPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +108,52 @@ def test_golden_actions_are_those_of_the_weights(file: bytes, actor: Actor) -> N
     for golden in OnnxPolicy(file).contract.golden:
         expected = eager(actor, np.array(golden.obs, np.float32), np.zeros(2, np.float32))
         assert np.allclose(golden.action, expected, atol=1e-6)
+
+
+def cancelling(contract: Contract, actor: Actor, *, size: float) -> Weights:
+    """Weights whose first golden action is tanh(0.3), the difference of terms of this size."""
+    weights = weights_of(actor)
+    weights["head.weight"] = weights["head.weight"] * np.float32(size)
+    weights["head.bias"] = np.zeros_like(weights["head.bias"])
+    exact = {name: value.astype(np.float64) for name, value in weights.items()}
+    x = np.array(contract.golden[0].obs)
+    for layer in ("trunk.0", "trunk.1"):
+        x = np.maximum(exact[f"{layer}.weight"] @ x + exact[f"{layer}.bias"], 0)
+    actions = contract.action_size
+    weights["head.bias"][:actions] = 0.3 - (exact["head.weight"] @ x)[:actions]
+    return weights
+
+
+def test_a_policy_of_large_terms_is_judged_by_the_rounding_of_float32(
+    template: PolicyTemplate, contract: Contract, actor: Actor
+) -> None:
+    """It is no other policy on a computer that rounds otherwise; any other action still is one.
+
+    So one of CrossQ was refused that had learned Hopper for 40,000 steps: far from what the robot
+    sees, 0.309437 was 0.309451 elsewhere.
+    """
+    file = template.fill(cancelling(contract, actor, size=3e4), contract)
+    policy = OnnxPolicy(file)
+    first = policy.contract.golden[0]
+    assert GOLDEN_TOLERANCE < first.rounding < 1e-3
+    by_one = 10 * GOLDEN_TOLERANCE + 8 * first.rounding
+    for change, reason in (
+        ({"action": [value + by_one for value in first.action]}, "golden vector 0 gives"),
+        ({"rounding": 0.5}, "golden vector 0 may be off by 0.5, expected at most 0.001"),
+        ({"rounding": -1.0}, "golden vector 0 may be off by -1, expected at most 0.001"),
+    ):
+        golden = (replace(first, **change), *policy.contract.golden[1:])
+        other = assemble(policy.graph, replace(policy.contract, golden=golden))
+        with pytest.raises(PolicyError, match=reason):
+            OnnxPolicy(other)
+
+
+def test_weights_that_float32_cannot_hold_are_no_policy(
+    template: PolicyTemplate, contract: Contract, actor: Actor
+) -> None:
+    """Terms of millions leave nothing of an action between -1 and 1."""
+    with pytest.raises(PolicyError, match=r"float32 moves the policy's actions by .*e-0"):
+        template.fill(cancelling(contract, actor, size=3e6), contract)
 
 
 def test_scaling_is_inside_the_graph(contract: Contract, actor: Actor) -> None:
