@@ -35,8 +35,8 @@ def let_replay(learner: Learner, graphs_of: Callable[[torch.device], Graphs]) ->
     from others of its stream (pytorch 193402).
     """
     device = learner.algorithm.device
-    if learner.algorithm.turn is None:  # nothing would be recorded
-        return None
+    if learner.algorithm.turn is None:
+        return _slower(device, "no two of this recipe are the same")
     plain, again = _learned(learner), _learned(learner)
     try:
         replayed = _learned(learner, graphs_of(device))
@@ -50,6 +50,10 @@ def let_replay(learner: Learner, graphs_of: Callable[[torch.device], Graphs]) ->
         reason = f"after {_UPDATES} updates a number was {gap:.2g} from what it should be"
     finally:
         gc.collect()  # algorithms refer to themselves, and the device's memory is wanted
+    return _slower(device, reason)
+
+
+def _slower(device: torch.device, reason: str) -> str:
     return f"updates on {device} are made one operation at a time, which is slower: {reason}"
 
 
