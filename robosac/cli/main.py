@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -15,6 +16,7 @@ from robosac.cli import attend, deploy, doctor, emulate, evaluate, export, keys,
 from robosac.cli.console import complain, say
 from robosac.cli.extras import how_to_install
 from robosac.cli.supervisor import ChildDiedError, ChildFailedError
+from robosac.cli.usage import one_line
 from robosac.errors import CheckpointError, RobosacError
 from robosac.exit_codes import (
     EXIT_DONE,
@@ -50,15 +52,30 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments == ["--version"]:
         say(__version__)
         return EXIT_DONE
-    options = tyro.cli(
-        Command,
-        prog="robosac",
-        description="Soft actor-critic on real legged robots: train, export, evaluate, check.",
-        args=arguments,
-    )
+    options = _parse(arguments)
+    if options is None:
+        return EXIT_USER
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with _interrupted_by_signals():
         return _run(options)
+
+
+def _parse(arguments: list[str]) -> Command | None:
+    """Read the command line; None when it is wrong, which has been told."""
+    box = io.StringIO()
+    try:
+        with redirect_stderr(box):
+            return tyro.cli(
+                Command,
+                prog="robosac",
+                description="Soft actor-critic on real legged robots: train, export, check.",
+                args=arguments,
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise  # it was asked for help
+    complain(one_line(box.getvalue(), arguments))
+    return None
 
 
 @contextmanager
