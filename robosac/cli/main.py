@@ -16,7 +16,7 @@ from robosac.cli import attend, deploy, doctor, emulate, evaluate, export, keys,
 from robosac.cli.console import complain, say
 from robosac.cli.extras import how_to_install
 from robosac.cli.supervisor import ChildDiedError, ChildFailedError
-from robosac.cli.usage import one_line
+from robosac.cli.usage import left_empty, one_line
 from robosac.errors import CheckpointError, RobosacError
 from robosac.exit_codes import (
     EXIT_DONE,
@@ -62,6 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> Command | None:
     """Read the command line; None when it is wrong, which has been told."""
+    empty = left_empty(arguments)
+    if empty is not None:
+        complain(empty)
+        return None
     box = io.StringIO()
     try:
         with redirect_stderr(box):

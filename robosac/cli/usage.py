@@ -1,14 +1,26 @@
-"""What is wrong with a command line, in one line; tyro draws a box of many."""
+"""What is wrong with a command line, in one line: tyro draws a box of many."""
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _RULE = re.compile(r"^[─-]{3,}$", re.MULTILINE)
 _OPTION = re.compile(r"^ {4}(--\S+|[A-Z]\S*)(?: (\S+))?\n((?: {5,}.*\n?)*)", re.MULTILINE)
 """An option's name, or what it is where it has none; what it takes; and what it is for."""
 _COMMANDS = "Available subcommands:"
+
+
+def left_empty(arguments: list[str]) -> str | None:
+    """Say which list of files is empty, as where a pattern of the shell matched nothing.
+
+    To tyro an empty list is a list, and a run would go its way without what it was to start from.
+    """
+    for option, following in pairwise([*arguments, "--"]):
+        if option == "--prior" and following.startswith("--"):
+            return f"{option}: got nothing, expected at least one run folder or flight log"
+    return None
 
 
 def one_line(box: str, arguments: list[str]) -> str:

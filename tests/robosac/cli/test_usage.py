@@ -23,6 +23,8 @@ COMMANDS = "sim, learn, deploy, attend, eval, export, emulate, doctor, keys"
         ("sim --steps", "missing value for argument '--steps'. Expected 1 values; see robosac sim"),
         ("sim --seed 1.5", "--seed: got '1.5', expected INT; see robosac --help"),
         ("sim --pace fast", "'--pace'. Expected one of ('learner', 'realtime', 'free'); see"),
+        ("sim --prior", "--prior: got nothing, expected at least one run folder or flight log"),
+        ("learn --prior --seed 3", "--prior: got nothing, expected at least one run folder or"),
         ("sim extra", "unrecognized options: extra; see robosac --help"),
         ("deploy", "missing --port STR, --imu STR; see robosac deploy --help"),
         ("eval", "missing PATH (Policy file, or a run folder, whose final policy is taken); see"),
