@@ -206,16 +206,22 @@ def run_lockstep(
 
 @contextmanager
 def _first_interrupt_noted() -> Iterator[threading.Event]:
-    """Note the first Ctrl-C, which must not tear an update apart; the second one works at once."""
+    """Note the first Ctrl-C or SIGTERM, which is to tear no update apart; a second acts at once."""
     interrupted = threading.Event()
 
     def note(number: int, frame: object) -> None:
         del number, frame
         interrupted.set()
-        signal.signal(signal.SIGINT, usual)
+        restore()
 
-    usual = signal.signal(signal.SIGINT, note)
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in usual:
+        signal.signal(number, note)
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, usual)
+        restore()

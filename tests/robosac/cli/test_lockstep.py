@@ -102,20 +102,21 @@ def test_updates_are_replayed_where_a_device_can(
         assert device.replayed == 3 + 19, "in the trial and in the run, all but the first"
 
 
-def press_ctrl_c(figures: dict[str, Any]) -> None:
-    """At the first status, after 200 steps."""
-    os.kill(os.getpid(), signal.SIGINT)
-
-
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_is_whole_and_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C takes effect between two steps; the rest continues from the last bit."""
+    """Ctrl-C and the end of a service take effect between two steps; the rest goes on as it was."""
     folder = RunFolder(tmp_path / "run")
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual = signal.signal(number, signal.default_int_handler)
+
+    def interrupt(figures: dict[str, Any]) -> None:
+        """At the first status, after 200 steps."""
+        os.kill(os.getpid(), number)
+
     with pytest.raises(KeyboardInterrupt):
-        play(folder, 100_000, show=press_ctrl_c)
-    assert signal.signal(signal.SIGINT, usual) is signal.default_int_handler
+        play(folder, 100_000, show=interrupt)
+    assert signal.signal(number, usual) is signal.default_int_handler
     made = len(rows(folder))
     assert made == 200
     assert folder.final_policy.exists()
