@@ -173,15 +173,25 @@ def note(run: Run, options: argparse.Namespace, loads: list[float]) -> dict[str,
 
 
 def commit() -> str | None:
-    """Commit of the code, with -dirty when something was changed; None outside of git."""
+    """Commit of the code, with -dirty when something was changed; None outside of git.
+
+    Results are no code: every run after the first would have another state than its commit.
+    """
+    name = git("rev-parse", "--short", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!results")
+    return f"{name}-dirty" if name and changed else name or None
+
+
+def git(*arguments: str) -> str:
+    """What git says about the place of this file; nothing outside of a checkout."""
     found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 -- the user's git
+        ["git", *arguments],  # noqa: S607 -- the user's git
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    return found.stdout.strip() or None
+    return found.stdout.strip()
 
 
 def count(options: argparse.Namespace) -> int:

@@ -117,6 +117,31 @@ def test_a_killed_run_leaves_nothing_and_two_processes_do_not_make_the_same(
     assert [one.step for one in results.rows()] == [100, 150]
 
 
+def test_a_commit_is_that_of_the_code_whatever_results_have_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New rows change nothing that a run was made with; a changed line of code does."""
+    for where in ("tools/results", "robosac"):
+        (tmp_path / where).mkdir(parents=True)
+    tool, rows, code = (
+        tmp_path / "tools/curves.py",
+        tmp_path / "tools/results/a.csv",
+        tmp_path / "robosac/a.py",
+    )
+    monkeypatch.setattr(curves, "__file__", str(tool))
+    assert curves.commit() is None
+    for file in (tool, rows, code):
+        file.write_text("as it was\n")
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm a"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    name = curves.commit()
+    assert name
+    rows.write_text("a row more\n")
+    assert curves.commit() == name
+    code.write_text("a line more\n")
+    assert curves.commit() == f"{name}-dirty"
+
+
 def test_a_run_may_be_over_when_it_is_fast_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
