@@ -29,7 +29,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import shlex
 import sys
 from dataclasses import asdict
@@ -54,7 +53,7 @@ from tools.learner_speed.updates import (
     robosac_update,
     sbx_update,
 )
-from tools.provenance import provenance
+from tools.provenance import processor, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,19 +135,6 @@ def rates(found: Blocks, batch: int) -> dict[str, float]:
         for name, (_, operations) in gemm.items()
     }
     return updates | products
-
-
-def processor() -> str:
-    """Name of the processor, where Linux tells it; virtual ones of several generations share it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    pairs = [line.partition(":") for line in reversed(lines)]
-    told = {name.strip(): value.strip() for name, _, value in pairs}
-    parts = [told.get("model name", platform.machine())]
-    parts += [f"{name} {told[name]}" for name in ("cpu family", "model") if name in told]
-    return ", ".join(parts)
 
 
 def keep_to(threads: int) -> None:

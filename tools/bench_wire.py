@@ -20,18 +20,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import pickle
-import platform
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
 import msgspec
 import numpy as np
@@ -48,6 +48,7 @@ from robosac.runner.uplink_link import UplinkLink
 from robosac.tasks.observation import Term
 from robosac.wire import messages
 from robosac.wire.sockets import bind_learner, connect_robot
+from tools.provenance import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -373,10 +374,8 @@ def main() -> int:
     for name, figure in figures.items():
         print(f"{name:28} {figure}")
     if options.json:
-        machine = {"cpus": os.cpu_count(), "machine": platform.processor() or platform.machine()}
-        versions = {name: version(name) for name in ("pyzmq", "msgspec", "numpy", "torch")}
-        command = ["python", "tools/bench_wire.py", *sys.argv[1:]]
-        print(json.dumps(figures | {"command": command, "versions": versions} | machine))
+        command = shlex.join(["python", "tools/bench_wire.py", *sys.argv[1:]])
+        print(json.dumps(figures | provenance(command, ("pyzmq", "msgspec", "numpy", "torch"))))
     return 0
 
 

@@ -19,7 +19,6 @@ import itertools
 import math
 import os
 import shlex
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -164,34 +163,11 @@ def note(run: Run, options: argparse.Namespace, loads: list[float]) -> dict[str,
         "episodes": options.episodes,
         "threads": options.threads,
         "load": [round(load, 2) for load in loads],
-        "commit": commit(),
         "ended": datetime.now(UTC).isoformat(timespec="minutes"),
     }
     if run.system == "robosac":
         found["recipe"] = msgspec.to_builtins(variants.find(run.recipe))
     return found
-
-
-def commit() -> str | None:
-    """Commit of the code, with -dirty when something was changed; None outside of git.
-
-    Results are no code: every run after the first would have another state than its commit.
-    """
-    name = git("rev-parse", "--short", "HEAD")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!results")
-    return f"{name}-dirty" if name and changed else name or None
-
-
-def git(*arguments: str) -> str:
-    """What git says about the place of this file; nothing outside of a checkout."""
-    found = subprocess.run(
-        ["git", *arguments],  # noqa: S607 -- the user's git
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip()
 
 
 def count(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from robosac.algorithms.algorithm import Sizes
 from robosac.algorithms.config import SACConfig
 from robosac.algorithms.sac import SAC
 from robosac.errors import ConfigError, PolicyError
-from tools import curves
+from tools import curves, provenance
 from tools.learner_speed.products import flop_per_update
 from tools.learner_speed.shape import Shape
 from tools.learning_curves import overestimation, reference, stopwatch, variants
@@ -128,18 +128,18 @@ def test_a_commit_is_that_of_the_code_whatever_results_have_come(
         tmp_path / "tools/results/a.csv",
         tmp_path / "robosac/a.py",
     )
-    monkeypatch.setattr(curves, "__file__", str(tool))
-    assert curves.commit() is None
+    monkeypatch.setattr(provenance, "__file__", str(tool))
+    assert provenance.commit() is None
     for file in (tool, rows, code):
         file.write_text("as it was\n")
     for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm a"):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    name = curves.commit()
+    name = provenance.commit()
     assert name
     rows.write_text("a row more\n")
-    assert curves.commit() == name
+    assert provenance.commit() == name
     code.write_text("a line more\n")
-    assert curves.commit() == f"{name}-dirty"
+    assert provenance.commit() == f"{name}-dirty"
 
 
 def test_a_run_may_be_over_when_it_is_fast_enough(
