@@ -33,6 +33,7 @@ from sim.errors import SimError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DESCRIPTION = "Soft actor-critic on real legged robots: train, export, evaluate, check."
 Command = (
     Annotated[sim.Sim, tyro.conf.subcommand("sim")]
     | Annotated[learn.Learn, tyro.conf.subcommand("learn")]
@@ -72,7 +73,7 @@ def _parse(arguments: list[str]) -> Command | None:
             return tyro.cli(
                 Command,
                 prog="robosac",
-                description="Soft actor-critic on real legged robots: train, export, check.",
+                description=_DESCRIPTION,
                 args=arguments,
             )
     except SystemExit as end:

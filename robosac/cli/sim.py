@@ -115,6 +115,10 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True):
             return results.conclude(folder, summary, place, started=started, video=self.video)
 
 
+_USUAL = Sim()
+"""What every option is unless it is given."""
+
+
 def _open(options: Sim) -> tuple[RunFolder, RunConfig]:
     """Check the options and name the folder; nothing is written yet."""
     _check_keys(options)
@@ -168,7 +172,7 @@ def _check_resumed(options: Sim, config: RunConfig) -> None:
         raise _contradiction(f"--recipe {options.recipe}", config.recipe.name, options.run)
     for field in ("robot", "task", "env", "seed", "sync", "emulate", "pace", "runners"):
         asked, own = getattr(options, field), getattr(config, field)
-        if asked not in (own, getattr(Sim(), field)):
+        if asked not in (own, getattr(_USUAL, field)):
             given = f"--{field}" if asked is True else f"--{field} {asked}"
             raise _contradiction(given, own, options.run)
 
@@ -183,7 +187,7 @@ def _contradiction(given: str, own: object, run: Path | None) -> ConfigError:
 
 def _check_combination(options: Sim) -> None:
     """Refuse options that would have to be ignored."""
-    if options.env is not None and (options.robot, options.task) != (Sim().robot, Sim().task):
+    if options.env is not None and (options.robot, options.task) != (_USUAL.robot, _USUAL.task):
         raise ConfigError(
             "--env takes the place of a robot; leave out --robot and --task, or --env"
         )
@@ -257,9 +261,9 @@ def _guest(options: Sim) -> RunnerConfig:
         (options.recipe is not None, "--recipe"),
         (bool(options.prior), "--prior"),
         (options.runner_keys is not None, "--runner-keys"),
-        (options.bind != "127.0.0.1:0", "--bind"),
-        (options.ranks != 1, "--ranks"),
-        (options.device != "cpu", "--device"),
+        (options.bind != _USUAL.bind, "--bind"),
+        (options.ranks != _USUAL.ranks, "--ranks"),
+        (options.device != _USUAL.device, "--device"),
     ):
         if given:
             raise ConfigError(f"{name} is the learner's affair; leave it out with --learner")

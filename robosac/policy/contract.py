@@ -47,7 +47,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     action: list[float] = []
     """Deterministic action (A,) in output units; filled in by the learner."""
     rounding: float = 0.0
-    """How far float32 took it from there at the learner, as a share of max(1, |action|)."""
+    """How far float32 took golden actions at the learner, at most; a share of max(1, |action|)."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
