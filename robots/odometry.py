@@ -93,12 +93,18 @@ class LegOdometry:
         else:
             self._velocity = self._measure(before, self._before, dt_s)
         self._position += self._velocity * max(dt_s, 0.0)
-        return BaseMotion(
-            position=self._position.astype(np.float32),
-            velocity=(self._velocity @ self._rotation).astype(np.float32),
-            yaw=math.atan2(self._rotation[1, 0], self._rotation[0, 0]),
-            source="leg odometry",
-        )
+        return _motion(self._position, self._velocity, self._rotation)
+
+    def predict(self, state: RobotState, dt_s: float) -> BaseMotion:
+        """Return how the base has moved dt_s after the last update, of which only the IMU tells.
+
+        The velocity decays as one that nothing measures; the next update knows nothing of this.
+        """
+        told = np.isfinite(state.quaternion).all()
+        rotation = _rotation(state.quaternion.astype(np.float64)) if told else self._rotation
+        left = math.exp(-max(dt_s, 0.0) / _COAST_S)
+        position = self._position + self._velocity * _COAST_S * (1 - left)
+        return _motion(position, self._velocity * left, rotation)
 
     def _aloft(self, state: RobotState) -> bool:
         """Whether nothing stands on the ground: held up for a while, or falling now."""
@@ -142,6 +148,16 @@ class LegOdometry:
         rolled[:, 0], rolled[:, 1] = calf[:, 1] * self._legs.sole, -calf[:, 0] * self._legs.sole
         proposals: Array = before.feet - now.feet + rolled
         return proposals
+
+
+def _motion(position: Array, velocity: Array, rotation: Array) -> BaseMotion:
+    """Motion of a base with this position and velocity in the world (3,) and rotation (3, 3)."""
+    return BaseMotion(
+        position=position.astype(np.float32),
+        velocity=(velocity @ rotation).astype(np.float32),
+        yaw=math.atan2(rotation[1, 0], rotation[0, 0]),
+        source="leg odometry",
+    )
 
 
 def _rotation(quaternion: Array) -> Array:

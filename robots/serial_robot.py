@@ -89,7 +89,7 @@ class SerialRobot(Robot):
         known = spec.legs and spec.mass is not None
         self._odometry = LegOdometry(spec) if known else None
         self._motion: BaseMotion | None = None
-        self._sampled_ns = 0
+        self._sampled_ns = self._read_ns = 0
 
     @property
     def spec(self) -> RobotSpec:
@@ -114,7 +114,7 @@ class SerialRobot(Robot):
             self._imu.open()
             undo.pop_all()
         self._chain = chain
-        self._motion, self._sampled_ns = None, 0
+        self._motion, self._sampled_ns, self._read_ns = None, 0, 0
         if self._odometry is not None:
             self._odometry.reset()
 
@@ -250,12 +250,19 @@ class SerialRobot(Robot):
             raise HardwareFaultError("; ".join(chain.faults()))
 
     def _follow(self, state: RobotState, sampled_ns: int) -> None:
-        """Let the odometry take a reading whose joints are all new."""
-        if self._odometry is None or sampled_ns <= self._sampled_ns:
+        """Let the odometry take a reading whose joints are all new, and else go on by itself.
+
+        Rewards are displacements: a base that stood still while a reply was lost, and caught up
+        with the next, would spoil two of them.
+        """
+        if self._odometry is None:
+            return
+        if sampled_ns <= self._sampled_ns:
+            self._motion = self._odometry.predict(state, (state.stamp_ns - self._read_ns) / 1e9)
             return
         elapsed_s = (sampled_ns - self._sampled_ns) / 1e9 if self._sampled_ns else 0.0
         self._motion = self._odometry.update(state, elapsed_s)
-        self._sampled_ns = sampled_ns
+        self._sampled_ns, self._read_ns = sampled_ns, state.stamp_ns
 
 
 def serial_robot(spec: RobotSpec, *, port: str, imu_port: str) -> SerialRobot:

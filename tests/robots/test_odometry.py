@@ -290,6 +290,37 @@ def test_a_reading_that_is_no_number_is_passed_over(field: str) -> None:
     assert found[-1].velocity[0] == pytest.approx(0.2, rel=0.1)
 
 
+def test_a_lost_reading_is_bridged_and_forgotten() -> None:
+    """The base goes on at nearly its speed, to where the next reading finds it after both steps."""
+    spec, states = robots.find("pup").spec, sliding(0.2, 9)
+    whole, lossy = LegOdometry(spec), LegOdometry(spec)
+    for state in states[:6]:
+        before = lossy.update(state, DT_S)
+        assert whole.update(state, DT_S) == before
+    stale = replace(states[6], position=states[5].position)
+    bridged, truth = lossy.predict(stale, DT_S), whole.update(states[6], DT_S)
+    step = truth.position[0] - before.position[0]
+    assert bridged.position[0] - before.position[0] == pytest.approx(step, rel=0.1)
+    assert lossy.predict(stale, DT_S) == bridged
+    after, truth = lossy.update(states[7], 2 * DT_S), whole.update(states[7], DT_S)
+    np.testing.assert_allclose(after.position, truth.position, atol=1e-4)
+    assert after.position[0] - bridged.position[0] == pytest.approx(step, rel=0.1)
+
+
+def test_a_bridge_turns_with_the_imu_and_ends_somewhere() -> None:
+    """Heading is measured still; a velocity that nothing measures leads no further than 0.5 s."""
+    odometry, states = LegOdometry(robots.find("pup").spec), sliding(0.2, 6)
+    for state in states:
+        last = odometry.update(state, DT_S)
+    left = np.array([math.sqrt(0.5), 0, 0, math.sqrt(0.5)], np.float32)
+    found = odometry.predict(replace(states[5], quaternion=left), 60.0)
+    assert found.yaw == pytest.approx(math.pi / 2, abs=1e-6)
+    assert found.position[0] - last.position[0] == pytest.approx(0.5 * last.velocity[0], rel=1e-3)
+    np.testing.assert_allclose(found.velocity, 0, atol=1e-6)
+    blind = odometry.predict(replace(states[5], quaternion=left * np.nan), 0.0)
+    assert blind == last
+
+
 def test_straight_legs_are_no_error() -> None:
     """At zero, where a bus may well start, no torque tells of the force along the leg."""
     odometry = LegOdometry(robots.find("pup").spec)
