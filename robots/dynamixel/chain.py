@@ -195,8 +195,8 @@ class Chain:
         before = snapshots(self.bus, self._ids)
         for registers in before:
             registers.expect(Register.TORQUE_ENABLE, 0)
-        for servo, registers, pwm in zip(self.spec.servos, before, setup.pwm_limits, strict=True):
-            self._prepare(servo.id, registers[Register.PRESENT_POSITION], pwm)
+        for index, registers in enumerate(before):
+            self._prepare(index, registers[Register.PRESENT_POSITION], setup)
         for registers, pwm in zip(snapshots(self.bus, self._ids), setup.pwm_limits, strict=True):
             registers.expect(Register.BUS_WATCHDOG, self.spec.watchdog_counts)
             registers.expect(Register.GOAL_PWM, pwm)
@@ -236,16 +236,17 @@ class Chain:
         if found:
             raise ServoEnableError(f"{'; '.join(found)}; call open() again")
 
-    def _prepare(self, device: int, position: int, pwm: int) -> None:
+    def _prepare(self, index: int, position: int, setup: Setup) -> None:
         """Let a servo, its torque off, aim at where it is with all its might; arm its watchdog."""
-        low, high = Register.MIN_POSITION_LIMIT.low, Register.MAX_POSITION_LIMIT.high
+        servo, (low, high) = self.spec.servos[index], setup.position_limits[index]
         if not low <= position <= high:
             raise ServoEnableError(
-                f"servo {device} is at {position} counts; expected {low} to {high}, "
-                "turn the joint back by hand"
+                f"servo {servo.id} ({servo.joint}) is at {position} counts; expected {low} to "
+                f"{high}, its position limits: turn the joint back by hand"
             )
+        device = servo.id
         self.bus.write(device, Register.BUS_WATCHDOG, 0)  # one that has tripped refuses goals
-        self.bus.write(device, Register.GOAL_PWM, pwm)  # damp() takes it away
+        self.bus.write(device, Register.GOAL_PWM, setup.pwm_limits[index])  # damp() takes it away
         self.bus.write(device, Register.GOAL_POSITION, position)
         self.bus.write(device, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
 

@@ -86,6 +86,8 @@ class Setup:
     """Whether all of them know Fast Sync Read."""
     data_address: int
     """Where the block of registers is read that BLOCK lists."""
+    position_limits: tuple[tuple[int, int], ...]
+    """Min and Max Position Limit of each servo, counts."""
     velocity_limits: tuple[int, ...]
     """Velocity Limit of each servo, counts."""
     pwm_limits: tuple[int, ...]
@@ -128,6 +130,10 @@ def set_up(bus: Bus, spec: BusSpec, limits: Sequence[tuple[float, float]]) -> Se
     return Setup(
         fast=all(MODELS[pong.model].fast_sync_read(pong.firmware) for pong in pongs),
         data_address=place.data,
+        position_limits=tuple(
+            (content[Register.MIN_POSITION_LIMIT], content[Register.MAX_POSITION_LIMIT])
+            for content in contents
+        ),
         velocity_limits=tuple(content[Register.VELOCITY_LIMIT] for content in contents),
         pwm_limits=tuple(content[Register.PWM_LIMIT] for content in contents),
         repaired=repaired,

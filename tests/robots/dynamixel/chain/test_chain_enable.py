@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,8 @@ from robots.dynamixel.protocol import Instruction
 from robots.errors import ServoEnableError
 from tests.robots.dynamixel.chain.conftest import (
     IDS,
+    OFFSETS,
+    SIGNS,
     Rig,
     ready,
     replaced,
@@ -50,10 +53,27 @@ def test_enable_refuses_a_joint_turned_past_the_seam() -> None:
     made.chain.open()
     made.bench.plant.position[0] = 3.5
     made.line.sleep(0.01)
-    with pytest.raises(ServoEnableError, match=r"servo 11 is at 43\d\d counts"):
+    with pytest.raises(ServoEnableError, match=r"servo 11 \(joint0\) is at 43\d\d counts"):
         made.chain.enable()
     assert made.torques() == [0, 0, 0]
     assert not made.chain.enabled
+
+
+def test_enable_names_a_joint_that_rests_beyond_its_servos_limits() -> None:
+    """It would refuse to hold there; a count further in, it does."""
+    made = rig()
+    made.set(Register.MAX_POSITION_LIMIT, 3100, 1)
+    made.chain.open()
+    at = "servo 12 (joint1) is at 3101 counts; expected 0 to 3100, its position limits: turn"
+    made.bench.plant.position[1] = SIGNS[1] * (1053 * RAD_PER_COUNT - OFFSETS[1])
+    made.line.sleep(0.01)
+    with pytest.raises(ServoEnableError, match=re.escape(at)):
+        made.chain.enable()
+    assert made.torques() == [0, 0, 0]
+    made.bench.plant.position[1] -= SIGNS[1] * RAD_PER_COUNT
+    made.line.sleep(0.01)
+    made.chain.enable()
+    assert made.torques() == [1, 1, 1]
 
 
 def test_enable_refuses_a_servo_that_cannot() -> None:
