@@ -115,8 +115,10 @@ class Reaching(NamedTuple):
     seeds: int
     reached: int
     steps: float | None
-    """Median over the runs that got there, as is wall_s; None where none did."""
+    """Median over the runs that got there, as are the following; None where none did."""
     wall_s: float | None
+    mean: float | None
+    """Return then: fast is not yet good."""
 
 
 def reaching(group: Group, seeds: Seeds, speed_mps: float) -> Reaching:
@@ -131,4 +133,5 @@ def reaching(group: Group, seeds: Seeds, speed_mps: float) -> Reaching:
         reached=len(firsts),
         steps=statistics.median(row.step for row in firsts) if firsts else None,
         wall_s=statistics.median(row.wall_s for row in firsts) if firsts else None,
+        mean=statistics.median(row.return_mean for row in firsts) if firsts else None,
     )

@@ -100,13 +100,13 @@ def _speeds(rows: list[Row], speed_mps: float) -> Iterator[str]:
     for group, seeds in groups(row for row in rows if row.speed_mps is not None).items():
         found = reaching(group, seeds, speed_mps)
         share = f"{found.reached} of {found.seeds}"
-        times = (_number(found.steps, ",.0f"), _number(found.wall_s, ",.0f"))
-        lines.append((group.recipe, NAMES[group.system], group.env, share, *times))
+        then = [_number(value, ",.0f") for value in (found.steps, found.wall_s, found.mean)]
+        lines.append((group.recipe, NAMES[group.system], group.env, share, *then))
     if lines:
         yield f"## {speed_mps:g} m/s"
         yield ""
-        columns = ("recipe", "system", "environment", "seeds that got there", "steps", "wall s")
-        yield from _table(columns, lines)
+        columns = ("recipe", "system", "environment", "seeds that got there")
+        yield from _table((*columns, "steps", "wall s", "return then"), lines)
 
 
 def _plus_minus(mean: float, std: float, seeds: int) -> str:

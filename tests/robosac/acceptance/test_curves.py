@@ -372,9 +372,9 @@ def test_the_table_says_how_soon_robots_walk() -> None:
     """Medians over the seeds that got there."""
     runs = [like(env="walk/go2", seed=seed) for seed in range(3)]
     rows = [row(run, 1000, 1.0, speed_mps=0.1 + 0.2 * run.seed) for run in runs]
-    rows += [row(run, 3000, 1.0, speed_mps=0.4 + 0.2 * run.seed) for run in runs]
+    rows += [row(run, 3000, 9.0, speed_mps=0.4 + 0.2 * run.seed) for run in runs]
     lines = list(tables(rows, speed_mps=0.5))
-    assert lines[-1] == "| sac | robosac | walk/go2 | 2 of 3 | 2,000 | 20 |"
+    assert lines[-1] == "| sac | robosac | walk/go2 | 2 of 3 | 2,000 | 20 | 5 |"
 
 
 def test_the_picture_has_a_line_and_a_band_for_every_group() -> None:
