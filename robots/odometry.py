@@ -89,7 +89,7 @@ class LegOdometry:
             self._rotation = now.rotation
             self._load += min(max(dt_s, 0.0) / _LOAD_S, 1.0) * (now.load - self._load)
         if before is None or self._before is None or dt_s <= 0 or self._aloft(state):
-            self._velocity *= math.exp(-max(dt_s, 0.0) / _COAST_S)
+            self._velocity *= _left(dt_s)
         else:
             self._velocity = self._measure(before, self._before, dt_s)
         self._position += self._velocity * max(dt_s, 0.0)
@@ -102,7 +102,7 @@ class LegOdometry:
         """
         told = np.isfinite(state.quaternion).all()
         rotation = _rotation(state.quaternion.astype(np.float64)) if told else self._rotation
-        left = math.exp(-max(dt_s, 0.0) / _COAST_S)
+        left = _left(dt_s)
         position = self._position + self._velocity * _COAST_S * (1 - left)
         return _motion(position, self._velocity * left, rotation)
 
@@ -148,6 +148,11 @@ class LegOdometry:
         rolled[:, 0], rolled[:, 1] = calf[:, 1] * self._legs.sole, -calf[:, 0] * self._legs.sole
         proposals: Array = before.feet - now.feet + rolled
         return proposals
+
+
+def _left(dt_s: float) -> float:
+    """What is left after this time of a velocity that nothing measures, as a share."""
+    return math.exp(-max(dt_s, 0.0) / _COAST_S)
 
 
 def _motion(position: Array, velocity: Array, rotation: Array) -> BaseMotion:

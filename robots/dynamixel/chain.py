@@ -244,11 +244,10 @@ class Chain:
                 f"servo {servo.id} ({servo.joint}) is at {position} counts; expected {low} to "
                 f"{high}, its position limits: turn the joint back by hand"
             )
-        device = servo.id
-        self.bus.write(device, Register.BUS_WATCHDOG, 0)  # one that has tripped refuses goals
-        self.bus.write(device, Register.GOAL_PWM, setup.pwm_limits[index])  # damp() takes it away
-        self.bus.write(device, Register.GOAL_POSITION, position)
-        self.bus.write(device, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
+        self.bus.write(servo.id, Register.BUS_WATCHDOG, 0)  # one that has tripped refuses goals
+        self.bus.write(servo.id, Register.GOAL_PWM, setup.pwm_limits[index])  # damp() takes it away
+        self.bus.write(servo.id, Register.GOAL_POSITION, position)
+        self.bus.write(servo.id, Register.BUS_WATCHDOG, self.spec.watchdog_counts)
 
     def read(self) -> ChainState:
         """Ask every servo once and return the state, the same object each time.

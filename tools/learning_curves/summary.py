@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tools.learning_curves.reference import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tools.learning_curves.runs import Row
 
@@ -131,7 +131,12 @@ def reaching(group: Group, seeds: Seeds, speed_mps: float) -> Reaching:
         group=group,
         seeds=len(seeds),
         reached=len(firsts),
-        steps=statistics.median(row.step for row in firsts) if firsts else None,
-        wall_s=statistics.median(row.wall_s for row in firsts) if firsts else None,
-        mean=statistics.median(row.return_mean for row in firsts) if firsts else None,
+        steps=_median([row.step for row in firsts]),
+        wall_s=_median([row.wall_s for row in firsts]),
+        mean=_median([row.return_mean for row in firsts]),
     )
+
+
+def _median(values: Sequence[float]) -> float | None:
+    """Median; None of nothing."""
+    return statistics.median(values) if values else None
