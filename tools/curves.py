@@ -78,6 +78,7 @@ def make(run: Run, options: argparse.Namespace) -> list[Row]:
             episodes=options.episodes,
             tell=show,
             until=options.until,
+            minutes=options.minutes,
         )
         train(run, place, steps=options.steps, watch=watch)
     return watch.rows
@@ -135,7 +136,12 @@ def run_all(options: argparse.Namespace) -> int:
         with results.claimed(run) as mine:
             if not mine:
                 tell(f"{run.name}: another process is at it")
-            elif results.has(run, steps=options.steps, speed_mps=options.until):
+            elif results.has(
+                run,
+                steps=options.steps,
+                speed_mps=options.until,
+                wall_s=60 * options.minutes,
+            ):
                 tell(f"{run.name}: is in the table")
             else:
                 failed |= not keep(run, options, results)
@@ -228,6 +234,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     run.add_argument("--episodes", type=int, default=10, help="episodes of an evaluation")
     run.add_argument(
         "--until", type=float, default=math.inf, help="speed at which a run is over, m/s"
+    )
+    run.add_argument(
+        "--minutes", type=float, default=math.inf, help="minutes of training that end a run"
     )
     run.add_argument("--threads", type=int, default=1, help="threads of torch")
     run.add_argument(

@@ -48,10 +48,14 @@ class Results:
         notes: dict[str, Any] = json.loads(self.notes_path.read_text("utf-8"))
         return notes
 
-    def has(self, run: Run, *, steps: int, speed_mps: float = math.inf) -> bool:
-        """Whether a run went at least so far, or became so fast that it was over."""
+    def has(
+        self, run: Run, *, steps: int, speed_mps: float = math.inf, wall_s: float = math.inf
+    ) -> bool:
+        """Whether a run went at least so far or so long, or became so fast that it was over."""
         rows = [row for row in self.rows() if row.run == run]
-        return any(row.step >= steps or row.reaches(speed_mps) for row in rows)
+        return any(
+            row.step >= steps or row.wall_s >= wall_s or row.reaches(speed_mps) for row in rows
+        )
 
     def add(self, run: Run, rows: list[Row], note: dict[str, Any]) -> None:
         """Add a run, in the place of an earlier one of the same name."""

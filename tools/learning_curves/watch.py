@@ -40,16 +40,19 @@ class Watch:
         episodes: int,
         tell: Callable[[Row], None],
         until: float = math.inf,
+        minutes: float = math.inf,
     ) -> None:
         """Evaluate every so many steps and after the last; `tell` hears of every row.
 
-        A run is over at the first evaluation whose mean speed is `until`, m/s.
+        A run is over at the first evaluation whose mean speed is `until`, m/s, or after which so
+        many minutes of training have gone by.
         """
         self.env = env
         self.stopwatch = Stopwatch()
         self.rows: list[Row] = []
         self._run, self._every, self._last = run, every, last
-        self._episodes, self._tell, self._until = episodes, tell, until
+        self._episodes, self._tell = episodes, tell
+        self._until, self._wall_s = until, 60 * minutes
 
     def start(self) -> None:
         """Training begins."""
@@ -57,8 +60,11 @@ class Watch:
 
     @property
     def over(self) -> bool:
-        """Whether the run has got where it was to get."""
-        return bool(self.rows) and self.rows[-1].reaches(self._until)
+        """Whether the run has got where it was to get, or had the time it was given."""
+        if not self.rows:
+            return False
+        row = self.rows[-1]
+        return row.reaches(self._until) or row.wall_s >= self._wall_s
 
     def due(self, step: int) -> bool:
         """Whether there is to be an evaluation after this step."""

@@ -159,6 +159,22 @@ def test_a_run_may_be_over_when_it_is_fast_enough(
         assert not results.has(run, steps=300)
 
 
+def test_a_run_is_over_after_so_many_minutes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The evaluation then is its last, it counts as made, and more time makes it anew."""
+    results = Results(tmp_path / "curves.csv")
+    for system, recipe in (("robosac", SMALL), ("sb3", "sac")):
+        command = run_command(results.path, system=system, recipe=recipe, steps=300)
+        run = Run(system=system, recipe=recipe, env="Pendulum-v1", seed=3)
+        assert curves.main([*command, "--minutes", "1e-6"]) == 0
+        assert [row.step for row in results.rows() if row.run == run] == [100]
+        assert curves.main([*command, "--minutes", "1e-6"]) == 0
+        assert capsys.readouterr().out.endswith("is in the table\n")
+        assert curves.main([*command, "--minutes", "60"]) == 0
+        assert [row.step for row in results.rows() if row.run == run] == [100, 200, 300]
+
+
 def walking(speeds: list[float]) -> Any:  # noqa: ANN401 -- stands in for a method
     """An evaluation in which nothing is played: every run is as fast as is said, in turn."""
 
