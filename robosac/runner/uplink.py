@@ -180,9 +180,7 @@ class Uplink:
     def _handle(self, message: messages.FromLearner, payload: bytes) -> None:
         match message:
             case messages.Welcome():
-                self._welcomed, self._refusal = True, ""
-                for run, stream in self._streams:
-                    stream.begin(message.expected.get(run, 0))
+                self._begin(message.expected)
                 self._receive_policy(message, payload)
             case messages.Policy():
                 self._receive_policy(message, payload)
@@ -203,6 +201,17 @@ class Uplink:
                 self._pipe.send(FromUplink.REFUSED, self._refusal.encode())
             case _:
                 pass
+
+    def _begin(self, expected: dict[str, int]) -> None:
+        """Send from where the learner is, when it knows of every run there is to send.
+
+        Otherwise it answers a hello from before the latest runs were adopted, and the next one,
+        which names them, is on its way.
+        """
+        if self._streams.waiting.keys() <= expected.keys():
+            self._welcomed, self._refusal = True, ""
+            for run, stream in self._streams.waiting.items():
+                stream.begin(expected[run])
 
     def _advance(self, message: messages.Ack | messages.Farewell) -> None:
         """Let go of what the learner has made durable."""

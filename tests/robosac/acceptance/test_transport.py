@@ -218,7 +218,7 @@ def test_a_learner_that_stands_still_is_noticed(place: Place) -> None:
     assert socket.poll(int(1000 * NOTICED_S))
     identity, hello = socket.recv_multipart()
     assert isinstance(messages.decode_from_robot([hello])[0], messages.Hello)
-    welcome = messages.Welcome(expected={}, version=1, sha256="0" * 64)
+    welcome = messages.Welcome(expected={robot.run: 0}, version=1, sha256="0" * 64)
     socket.send_multipart([identity, *messages.encode(welcome, b"")])
     begun = time.monotonic()
     greeted = False

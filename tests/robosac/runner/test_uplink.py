@@ -68,8 +68,9 @@ class FakeLearner:
         self.socket.send_multipart([self.identity, *encode(message, payload)])
 
     def welcome(self, expected: dict[str, int] | None = None, *, version: int = 1) -> None:
-        """Answer a hello."""
-        welcome = messages.Welcome(expected=expected or {}, version=version, sha256=SHA256)
+        """Answer a hello; one that names this run alone, unless another answer is given."""
+        expected = {RUN: 0} if expected is None else expected
+        welcome = messages.Welcome(expected=expected, version=version, sha256=SHA256)
         self.say(welcome, FILE)
 
     def take(self, count: int) -> None:
@@ -301,7 +302,7 @@ def test_an_earlier_run_in_other_hands_is_waited_for(
         robot.finish()
         learner.hear(messages.Ping)
         learner.hear(messages.Ping)
-    assert learner.hear(messages.Hello).runs == {EARLIER: Held(0, 3), RUN: Held(0, 0)}
+    assert hear_of_earlier(learner).runs == {EARLIER: Held(0, 3), RUN: Held(0, 0)}
     learner.welcome({EARLIER: 0, RUN: 0})
     learner.take(3)
     assert learner.rows == [1000, 1001, 1002]
@@ -309,6 +310,35 @@ def test_an_earlier_run_in_other_hands_is_waited_for(
     assert learner.hear(messages.Bye).run == EARLIER
     learner.say(messages.Farewell(run=EARLIER))
     assert learner.hear(messages.Bye).run == RUN
+    robot.close()
+
+
+def hear_of_earlier(learner: FakeLearner) -> messages.Hello:
+    """Wait for a hello that names the earlier run; others may have been on their way."""
+    while EARLIER not in (hello := learner.hear(messages.Hello)).runs:
+        pass
+    return hello
+
+
+def test_a_welcome_to_an_earlier_hello_sends_nothing_unannounced(
+    learner: FakeLearner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers what this robot was before it took over an earlier run; its policy is good."""
+    monkeypatch.setattr(uplink_module, "_GRACE_S", 0.2)
+    monkeypatch.setattr(uplink_module, "_TOUCH_S", 0.1)
+    leave_behind(tmp_path, 3)
+    with Spool(tmp_path / "spool", LAYOUT, robot="go2-0", run=EARLIER):
+        robot = Robot(tmp_path, learner.endpoint)
+        learner.hear(messages.Hello)
+    hear_of_earlier(learner)
+    learner.welcome({RUN: 0})
+    robot.wait_for(FromUplink.POLICY)
+    for _ in range(3):
+        assert EARLIER in learner.hear(messages.Hello).runs
+    assert learner.rows == []
+    learner.welcome({EARLIER: 0, RUN: 0})
+    learner.take(3)
+    assert learner.rows == [1000, 1001, 1002]
     robot.close()
 
 
