@@ -15,8 +15,8 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -25,10 +25,11 @@ import traceback
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from robosac.policy.contract import Contract, Golden
 from robosac.recipe import LearnerConfig, Recipe
 from robosac.replay import Chunk, SegmentLog
 from robosac.tasks.observation import Term
+from tools.provenance import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
+LIBRARIES = ("robosac", "torch", "numpy")
 OBS, ACTION, HIDDEN = 8, 2, (64, 64)
 ROWS = 16
 """Rows, and updates, between two checkpoints."""
@@ -289,9 +292,7 @@ def main() -> int:
     )
     if options.json:
         content = {
-            "command": f"python tools/crash_checkpoints.py {' '.join(sys.argv[1:])}".strip(),
-            "versions": {library: version(library) for library in ("robosac", "torch", "numpy")},
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            **provenance(f"python {shlex.join(sys.argv)}", LIBRARIES),
             "wall_s": round(time.monotonic() - started, 1),
             **result,
         }

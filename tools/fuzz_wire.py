@@ -15,18 +15,19 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
+import shlex
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
 
 import msgspec
 
-from robosac import __version__
 from tools.hostile.learner_side import attack_learner, serve
 from tools.hostile.robot_side import attack_robot
+from tools.provenance import provenance
+
+LIBRARIES = ("robosac", "pyzmq", "msgspec")
 
 
 def main() -> int:
@@ -52,11 +53,8 @@ def main() -> int:
         print(outcomes[-1].line(), flush=True)
     if options.json is not None:
         content = {
+            **provenance(f"python {shlex.join(sys.argv)}", LIBRARIES),
             "seed": options.seed,
-            "robosac": __version__,
-            "python": platform.python_version(),
-            "pyzmq": version("pyzmq"),
-            "msgspec": version("msgspec"),
             "light": options.light,
             "outcomes": [msgspec.to_builtins(outcome) for outcome in outcomes],
         }

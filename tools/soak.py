@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `tools` is no package that is installed
+
+from tools.provenance import provenance
+
+LIBRARIES = ("robosac", "torch", "pyzmq", "onnxruntime")
 GROWTH_MAX = 0.02
 LOOK_S = 30.0
 ROLES = {
@@ -133,9 +137,7 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     found = soak(folder, options.minutes)
-    found["command"] = ["python", "tools/soak.py", "--minutes", str(options.minutes)]
-    found["versions"] = {name: version(name) for name in ("torch", "pyzmq", "onnxruntime")}
-    found["cpus"] = os.cpu_count()
+    found |= provenance(f"python {shlex.join(sys.argv)}", LIBRARIES)
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     grown = max(found["growth"].values())
