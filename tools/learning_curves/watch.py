@@ -44,8 +44,8 @@ class Watch:
     ) -> None:
         """Evaluate every so many steps and after the last; `tell` hears of every row.
 
-        A run is over at the first evaluation whose mean speed is `until`, m/s, or after which so
-        many minutes of training have gone by.
+        A run is over at the first evaluation whose mean speed is `until`, m/s, and after so many
+        minutes of training, with a last evaluation there.
         """
         self.env = env
         self.stopwatch = Stopwatch()
@@ -68,7 +68,8 @@ class Watch:
 
     def due(self, step: int) -> bool:
         """Whether there is to be an evaluation after this step."""
-        return step % self._every == 0 or step == self._last
+        timed_out = self.stopwatch.wall_s >= self._wall_s
+        return timed_out or step % self._every == 0 or step == self._last
 
     def look(
         self,
