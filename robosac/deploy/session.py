@@ -124,29 +124,40 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
 
     def _wait_for_go(self) -> None:
         """Watch a robot at rest until it may move; raises WithdrawnError."""
-        self._told = ""
-        self._look()
-        self._drop_early()
+        self._look_at_first()
         while True:
             requests = self._operator.take()
             if Request.QUIT in requests:
                 raise WithdrawnError("the operator has quit")
             if Request.CLEAR in requests:
                 self._clear()
-                self._drop_early()
             elif Request.GO in requests and self._may_go():
                 return
             self._operator.wait(_LOOK_S)
             self._idle()
             self._look()
 
-    def _drop_early(self) -> None:
-        """Drop a go that was given before the robot was said to be ready for it."""
-        if Request.GO in self._operator.take():
+    def _look_at_first(self) -> None:
+        """Say how things are; a go from before the robot was said to be ready does not count."""
+        situation = self._situation(self._reading())
+        early = Request.GO in self._operator.take()  # before a word of it is out
+        self._told = ""
+        self._say(situation)
+        if early:
             self._tell("that go came early and does not count; go again")
 
     def _look(self) -> None:
-        """Let the guards judge a reading, and say how things are when that has changed."""
+        """Say how things are when that has changed."""
+        self._say(self._situation(self._reading()))
+
+    def _say(self, situation: str) -> None:
+        """Tell what was not told last."""
+        if situation != self._told:
+            self._told = situation
+            self._tell(situation)
+
+    def _reading(self) -> RobotState | None:
+        """Let the guards judge a reading; None when there is none."""
         reading = None
         if self._broken is None or self._robot.torque_owed:
             try:
@@ -154,10 +165,7 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
                 reading = self._robot.read()
             except RobotError as error:
                 self._broken = error
-        text = self._situation(reading)
-        if text != self._told:
-            self._told = text
-            self._tell(text)
+        return reading
 
     def _situation(self, reading: RobotState | None) -> str:
         """How things are, and what to press."""
@@ -184,8 +192,7 @@ class Session(gymnasium.Wrapper["FloatArray", "FloatArray", "FloatArray", "Float
                 return
             self._broken = None
         self._robot.clear()
-        self._told = ""
-        self._look()
+        self._look_at_first()
 
     def _may_go(self) -> bool:
         """Whether a go counts here and now; in STANDBY nothing is latched, only remembered."""

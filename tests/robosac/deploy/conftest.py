@@ -18,6 +18,7 @@ from robosac.env import RobotEnv
 from robosac.operator import Operator
 from robosac.tasks import Walk, WalkConfig
 from sim.mujoco_robot import MujocoRobot
+from tests.robosac.operator.conftest import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +97,7 @@ class Script(Operator):
     """An operator who does the next thing each time somebody waits for them, at once."""
 
     def __init__(self, robot: SafeRobot) -> None:
-        super().__init__(robot)
+        super().__init__(robot, clock=Clock())
         self.deeds: deque[Deed] = deque()
 
     def then(self, *deeds: Deed) -> None:
@@ -127,13 +128,14 @@ class Rig:
         self.operator = Script(self.robot)
         self.journey = Journey()
         self.told: list[str] = []
+        self.on_told: Deed = _nothing
         self.idled = 0
         self.session = Session(
             self.env,
             self.operator,
             journey=self.journey,
             idle=self._idle,
-            tell=self.told.append,
+            tell=self._tell,
         )
 
     @property
@@ -164,6 +166,10 @@ class Rig:
 
     def _idle(self) -> None:
         self.idled += 1
+
+    def _tell(self, words: str) -> None:
+        self.told.append(words)
+        self.on_told()
 
 
 def _nothing() -> None:

@@ -66,6 +66,14 @@ def test_a_go_that_was_given_early_starts_nothing(rig: Rig) -> None:
     assert rig.has_told("that go came early and does not count; go again")
 
 
+def test_a_go_counts_from_the_first_word_on(rig: Rig) -> None:
+    """A program that answers what it is told may be quicker than the line after it."""
+    rig.on_told = times(rig.operator.go, 1)
+    rig.session.reset()
+    assert rig.robot.active
+    assert not rig.has_told("early")
+
+
 def test_after_a_stop_it_goes_on_when_told(rig: Rig) -> None:
     """Any number of times; the journey tells of every stop."""
     for _ in range(3):
