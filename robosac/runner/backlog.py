@@ -99,11 +99,18 @@ class Backlog:
 
     def append(self, rows: FloatArray, *, first: int) -> None:
         """Add rows (n, width), the first of which has this sequence number, at least `end`."""
-        if first > self._end:
-            self._skip_to(first)
+        self.skip_to(first)
         self._rows.append(rows)
         self._end += len(rows)
         self.write()
+
+    def skip_to(self, first: int) -> None:
+        """Take in that the numbers up to this one will never come; those before `end` have."""
+        if first > self._end:
+            self._given_up += first - self._end
+            self._gaps.append((self._end, first))
+            self._end = first
+            self._close_gap()
 
     def write(self) -> None:
         """Put on disk what is in memory, unless the disk has just refused."""
@@ -181,13 +188,6 @@ class Backlog:
                 self._spool.forget(self._first)
             self._spool.append(self._rows[0])
             self._first += len(self._rows.popleft())
-
-    def _skip_to(self, first: int) -> None:
-        """Take in that the numbers up to this one will never come."""
-        self._given_up += first - self._end
-        self._gaps.append((self._end, first))
-        self._end = first
-        self._close_gap()
 
     def _forget_in_memory(self, sequence: int) -> None:
         """Let go of rows in memory below this sequence number."""

@@ -87,7 +87,8 @@ class Uplink:
         poller = self._line.poller
         poller.register(self._pipe.fileno(), zmq.POLLIN)
         try:
-            while not self._over():
+            over = False
+            while not over:
                 ready = dict(poller.poll(_POLL_MS))
                 if self._pipe.fileno() in ready:
                     self._take_from_loop()
@@ -101,6 +102,7 @@ class Uplink:
                     self._send_rows()
                 self._tell_kept()
                 self._pipe.flush()
+                over = self._over()
         finally:
             self._close()
 
@@ -121,7 +123,7 @@ class Uplink:
 
     def _take_from_loop(self) -> None:
         """Keep the rows that have come; pass on the rest."""
-        rows = []
+        rows, made = [], None
         current = self._streams.current
         for kind, payload in self._pipe.receive():
             if kind == ToUplink.ROW:
@@ -131,8 +133,10 @@ class Uplink:
             elif kind == ToUplink.DECLINED:
                 self._declined.append(payload)
             elif kind == ToUplink.FINISH:
-                (current.made,) = NUMBER.unpack(payload)
+                (made,) = NUMBER.unpack(payload)
         self._keep(rows)
+        if made is not None:
+            current.end(made)
         if self._pipe.closed and current.made is None:
             self._streams.absorb(current)
 
