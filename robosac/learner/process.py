@@ -237,8 +237,8 @@ class LearnerProcess:
 
         Of its own runners a run knows how many must say goodbye, after as many rows as were asked
         for: one that was killed is started again, though its uplink has said goodbye.  Robots from
-        elsewhere are gone when there are rows enough and nobody is left.  Those that a restart has
-        cut off get time to call again.
+        elsewhere are gone when there are rows enough and nobody is left.  Those that a restart or
+        the death of an uplink has cut off get time to call again.
         """
         service = self._service
         if learner.owed >= 1 or learner.env_steps + learner.not_finite < service.ledger.rows:
@@ -246,9 +246,9 @@ class LearnerProcess:
         if self._config.runners:
             parted = len(service.ledger.parted) >= self._config.runners
             return parted and service.complete and not service.present
-        patient = time.monotonic() - self._ready_at < SILENCE_S
-        waiting = patient and not service.ledger.parted
-        return service.enough and not service.present and not waiting
+        since = time.monotonic() - SILENCE_S
+        awaited = service.ledger.awaits(since, opened=self._ready_at)
+        return service.enough and not service.present and not awaited
 
     def _leave(self, learner: Learner, publisher: Publisher, metrics: MetricsWriter) -> None:
         """Take in the last rows, publish and checkpoint the last state, write the report."""

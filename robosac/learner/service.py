@@ -160,7 +160,7 @@ class Service:
     @property
     def present(self) -> int:
         """Robots that are connected and have not said goodbye."""
-        return sum(one.key not in self.ledger.made for one in self._sessions)
+        return len(self._unfinished())
 
     def audit(self) -> Audit:
         """Compare what is on disk with what the robots have made; after stop().
@@ -204,6 +204,7 @@ class Service:
 
     def _turn(self) -> None:
         """Take in what has arrived, make it durable in one sync, then answer."""
+        silent_since = time.monotonic() - SILENCE_S  # what comes during a slow sync is not read yet
         taken = 0
         for _ in range(_BURST):
             try:
@@ -216,7 +217,7 @@ class Service:
                 break
         self._make_durable()
         self._part()
-        self._sessions.forget_silent(time.monotonic() - SILENCE_S)
+        self._sessions.forget_silent(silent_since)
         self._welcome()
         self._push_policy()
         self._push_credit()
@@ -293,8 +294,8 @@ class Service:
                 return reason
         try:
             check_name(hello.robot, hello.run)
-            runs = 0 if self._log is None else len(self._log.marks)
-            full = self.ledger.objection(hello.robot, hello.run, runs=runs)
+            marks = {} if self._log is None else self._log.marks
+            full = self.ledger.objection(hello.robot, hello.run, marks=marks)
             reason = full or self._sessions.objection(user, hello.robot)
             if reason is not None:
                 return reason
@@ -395,7 +396,7 @@ class Service:
         if key not in self.ledger.made:
             self.ledger.skipped += max(0, bye.made - expected)
             self.ledger.made[key] = bye.made
-        if bye.run == session.run:
+        if not any(one.robot == session.robot for one in self._unfinished()):
             self.ledger.parted |= {session.robot}
         self._inbox.wake()
         self._send(session.identity, messages.Farewell(run=bye.run))
@@ -445,11 +446,11 @@ class Service:
 
     def _going(self) -> list[Session]:
         """Sessions of runs that are welcome and not over."""
-        return [
-            session
-            for session in self._sessions
-            if session.welcomed and session.key not in self.ledger.made
-        ]
+        return [session for session in self._unfinished() if session.welcomed]
+
+    def _unfinished(self) -> list[Session]:
+        """Sessions whose own run is not over."""
+        return [one for one in self._sessions if one.key not in self.ledger.made]
 
     def _send(
         self, identity: bytes, message: messages.FromLearner, payload: bytes | None = None

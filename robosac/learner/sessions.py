@@ -207,10 +207,22 @@ class Ledger:
             self.robots = {**self.robots, robot: RobotAccount()}  # others may be iterating
         return self.robots[robot]
 
-    def objection(self, robot: str, run: str, *, runs: int) -> str | None:
-        """Why there is no room for a run of a robot; `runs` is how many have rows."""
+    def awaits(self, since: float, *, opened: float) -> bool:
+        """Whether somebody who has not said goodbye was heard of after a moment, monotonic, s.
+
+        Who has not called this process yet counts as heard when it was `opened`.
+        """
+        return any(
+            (opened if account.heard is None else account.heard) > since
+            for name, account in self.robots.items()
+            if name not in self.parted
+        )
+
+    def objection(self, robot: str, run: str, *, marks: Mapping[Key, int]) -> str | None:
+        """Why there is no room for a run of a robot; `marks` has the runs with rows."""
         if robot not in self.robots and len(self.robots) >= ROBOTS_MAX:
             return f"this run has {len(self.robots)} robots; expected at most {ROBOTS_MAX}"
-        if max(runs, len(self.made)) >= RUNS_MAX and (robot, run) not in self.made:
+        full = max(len(marks), len(self.made)) >= RUNS_MAX
+        if full and (robot, run) not in self.made and (robot, run) not in marks:
             return f"robots have been started {RUNS_MAX} times in this run; start a new one"
         return None

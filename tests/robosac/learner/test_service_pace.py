@@ -260,6 +260,36 @@ def test_a_robot_that_starts_again_is_no_longer_gone(place: Place) -> None:
     assert place.service.ledger.parted == {"small-0"}
 
 
+def test_the_goodbye_of_an_earlier_run_is_not_that_of_its_robot(place: Place) -> None:
+    """The uplink of a killed loop is done with the last run when the next is under way."""
+    earlier, present = place.robot(), place.robot()
+    earlier.join()
+    present.join()
+    earlier.part(0)
+    assert not place.service.ledger.parted
+    present.part(0)
+    assert place.service.ledger.parted == {"small-0"}
+
+
+def test_who_has_just_been_heard_of_is_awaited(place: Place) -> None:
+    """Its uplink may have been killed; a robot that has said goodbye, or is silent, is not."""
+    ledger = place.service.ledger
+    assert not ledger.awaits(0.0, opened=1.0), "nobody has called yet"
+    robot, gone = place.robot(), place.robot("small-1")
+    before = time.monotonic()
+    robot.join()
+    gone.join()
+    gone.part(0)
+    robot.socket.close(linger=0)
+    place.service.allowed_steps = 8
+    place.until(lambda: place.service.present == 0)
+    assert ledger.awaits(before, opened=0.0)
+    assert not ledger.awaits(time.monotonic(), opened=0.0)
+    ledger.account("small-0").heard = None
+    assert ledger.awaits(before, opened=before + 1)
+    assert not ledger.awaits(before, opened=before)
+
+
 def test_what_robots_say_of_themselves_is_kept_by_name(place: Place) -> None:
     """Rows, what waits in the spool, what it gave up, the policy it has, what it does not run."""
     one, two = place.robot(), place.robot("small-1")
