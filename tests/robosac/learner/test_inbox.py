@@ -50,10 +50,18 @@ def test_rows_wake_the_reader() -> None:
 def test_the_reader_can_be_woken_without_rows() -> None:
     """To notice that everything is over."""
     inbox = Inbox()
-    started = time.monotonic()
-    threading.Timer(0.02, inbox.wake).start()
+    started, woken = time.monotonic(), threading.Event()
+
+    def wake() -> None:  # again and again: who does not wait yet is not woken
+        while not woken.wait(0.02):
+            inbox.wake()
+
+    thread = threading.Thread(target=wake)
+    thread.start()
     assert inbox.take(timeout_s=PATIENCE_S) == []
     assert time.monotonic() - started < PATIENCE_S / 2
+    woken.set()
+    thread.join()
 
 
 def test_many_writers_lose_nothing() -> None:

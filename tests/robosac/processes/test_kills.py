@@ -59,7 +59,8 @@ def test_a_killed_supervisor_leaves_no_orphan_and_ctrl_c_a_whole_folder(run: Sim
     """With two runners; the same folder is then resumed twice and ends complete."""
     run.start("--steps", "500", "--runners", "2")
     run.wait_for_rows(100)
-    assert run.roles() == {"supervisor": 1, "learner": 1, "runner": 2, "uplink": 2}
+    everybody = {"supervisor": 1, "learner": 1, "runner": 2, "uplink": 2}
+    run.wait(lambda: run.roles() == everybody)
     run.kill("supervisor")
     assert run.finish() == (-9, "")
     run.wait(lambda: run.roles() == {})

@@ -72,6 +72,7 @@ import numpy as np
 from pathlib import Path
 from robosac.runner.journal import RowJournal
 writer = RowJournal(Path({str(spool)!r}), {WIDTH})
+writer.add(np.zeros({WIDTH}, np.float32).tobytes())
 threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
 while True:
     writer.add(np.full({WIDTH}, writer.end % 1000, np.float32).tobytes())

@@ -53,10 +53,12 @@ class Place:
         self.stopped = False
         self.serve(0)
 
-    def serve(self, port: int) -> None:
+    def serve(self, port: int, contract: Contract | None = None) -> None:
         """Begin to serve, on the same port again after stop_serving()."""
         bound, self.endpoint = bind(self.context, port)
         self.service = Service(bound, self.folder / "replay", Inbox())
+        if contract is not None:
+            self.service.open_log(contract)
         self.service.start()
 
     def stop_serving(self) -> int:
@@ -229,18 +231,13 @@ def test_uplinks_that_cannot_start_do_not_stop_a_robot_in_motion(
 
 
 def test_an_uplink_that_hangs_holds_up_nothing(place: Place, contract: Contract) -> None:
-    """Stopped for a while: recording goes on in microseconds, and everything arrives later."""
+    """Stopped while rows are recorded: a wait for it would be one for ever; all arrive later."""
     link = place.link()
     link.wait_until_ready()
     os.kill(uplink_pid(link), signal.SIGSTOP)
-    slowest = 0.0
-    for number in range(3000):
-        started = time.perf_counter()
-        record(link, contract, number, 1)
-        slowest = max(slowest, time.perf_counter() - started)
+    record(link, contract, 0, 3000)
     os.kill(uplink_pid(link), signal.SIGCONT)
     link.finish(3000)
-    assert slowest < 0.2
     place.service.close()
     assert place.rows() == list(range(3000))
 
@@ -439,7 +436,7 @@ def test_a_full_disk_on_the_robot_holds_up_nothing(place: Place, contract: Contr
     link.wait_until_ready()
     limit_file_size(link, 20_000)
     made = 0
-    while "file size limit reached" not in link.link_state and made < 10_000:
+    while "file size limit reached" not in link.link_state:
         record(link, contract, made, 10)
         made += 10
         time.sleep(0.002)
@@ -611,8 +608,7 @@ def test_a_refusal_does_not_stop_a_robot_in_motion(
     port = place.stop_serving()
     record(link, contract, 0, 10)
     shutil.rmtree(place.folder / "replay")
-    place.serve(port)
-    place.service.open_log(msgspec.structs.replace(contract, env="Other-v0"))
+    place.serve(port, msgspec.structs.replace(contract, env="Other-v0"))
     until(link, lambda: link.refusals > 0)
     assert re.match("the learner refuses this robot: .*Other-v0", link.link_state)
     record(link, contract, 10, 10)
@@ -628,24 +624,27 @@ def test_a_refusal_does_not_stop_a_robot_in_motion(
 
 
 def test_a_robot_moves_on_while_its_uplinks_are_killed_as_fast_as_they_come(
-    place: Place, contract: Contract
+    place: Place, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some before they have said a word; no tick waits for any of it, and every row arrives."""
     link = place.link()
     link.wait_until_ready()
-    made, kills, slowest = 0, 0, 0.0
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline:
-        started = time.monotonic()
+    made = kills = waits = 0
+
+    def count_waits(_: UplinkLink) -> None:
+        nonlocal waits
+        waits += 1
+
+    monkeypatch.setattr(UplinkLink, "pause", count_waits)
+    while kills < 4:
         record(link, contract, made, 1)
-        slowest = max(slowest, time.monotonic() - started)
         made += 1
         if made % 20 == 0 and link._process.poll() is None:  # noqa: SLF001 -- as uplink_pid()
             os.kill(uplink_pid(link), signal.SIGKILL)
             kills += 1
         time.sleep(0.005)
-    assert kills > 3
-    assert slowest < 0.2
+    assert waits == 0
+    monkeypatch.undo()
     link.finish(made)
     place.service.close()
     assert place.rows() == list(range(made))
