@@ -20,6 +20,8 @@ GROWTH_MAX_MB = 50.0
 WARM_UP = 0.1
 """Share of the messages that come before memory is measured, at most 10,000."""
 HELD_UP_S = 0.02
+LATE_ANYWAY = 5
+"""Ticks that may be late besides one in a hundred: a short attack has few, on a busy machine."""
 LOG_MAX = 1_000_000
 STUCK_S = 5.0
 PATIENCE_S = 60.0

@@ -217,11 +217,11 @@ class Caller:
         self.socket.send_multipart(messages.encode(message, payload))
 
     def join(self) -> messages.Welcome:
-        """Say hello and wait for the welcome."""
+        """Say hello until the welcome comes, which waits for a policy and may take long."""
         contract = encode_contract(self.place.contract)
         runs = {self.run: Held(0, 0)}
-        self.say(messages.Hello(robot=self.name, run=self.run, runs=runs, contract=contract))
-        return self.hear(messages.Welcome)
+        hello = messages.Hello(robot=self.name, run=self.run, runs=runs, contract=contract)
+        return self.hear(messages.Welcome, saying=hello)
 
     def send_rows(self, first: int, count: int) -> None:
         """Send a chunk of rows that tell their number."""
@@ -229,10 +229,13 @@ class Caller:
         payload = np.repeat(numbers[:, None], self.place.width, axis=1).tobytes()
         self.say(messages.Rows(run=self.run, first=first, oldest=0), payload)
 
-    def hear(self, kind: type[T]) -> T:
-        """Wait for the next message of this kind."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
+    def hear(self, kind: type[T], *, saying: messages.FromRobot | None = None) -> T:
+        """Wait for the next message of this kind, and say something every second until then."""
+        deadline, say_at = time.monotonic() + PATIENCE_S, 0.0
+        while (now := time.monotonic()) < deadline:
+            if saying is not None and now >= say_at:
+                self.say(saying)
+                say_at = now + 1.0
             message = self.receive(timeout_ms=100)
             if isinstance(message, kind):
                 return message

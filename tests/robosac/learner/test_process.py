@@ -44,6 +44,8 @@ class FakeLifeline:
 
     def __init__(self) -> None:
         self.cut = False
+        self.cut_at = ""
+        """What the process tells when it is cut: the event's name."""
         self.told: list[dict[str, Any]] = []
         self.wake: Callable[[], None] = lambda: None
 
@@ -55,6 +57,8 @@ class FakeLifeline:
     def tell(self, **figures: object) -> None:
         """What would go to standard output."""
         self.told.append(msgspec.json.decode(msgspec.json.encode(figures)))
+        if self.told[-1]["event"] == self.cut_at:
+            self.stop()
 
     def stop(self) -> None:
         """Cut it."""
@@ -309,7 +313,7 @@ def test_a_known_run_without_robots_stops_when_asked(
 ) -> None:
     """It is ready before anybody calls, and leaves a whole folder."""
     process = LearnerProcess(options(known))
-    threading.Timer(0.5, lifeline.stop).start()
+    lifeline.cut_at = "status"
     process.run()
     assert lifeline.heard("report")[0]["rows"] == 0
     assert known.final_policy.exists()
@@ -325,7 +329,7 @@ def test_a_report_tells_what_is_no_number(
     figures = {"updates": 0, "critic_loss": float("nan"), "speed_mps": None}
     monkeypatch.setattr(process_module, "figures_of", lambda *_, **__: figures)
     process = LearnerProcess(options(known))
-    threading.Timer(0.3, lifeline.stop).start()
+    lifeline.cut_at = "status"
     process.run()
     written = msgspec.json.decode(known.report_path.read_bytes())
     for report in (lifeline.heard("report")[0], written):
@@ -391,7 +395,7 @@ def test_a_place_that_cannot_be_written_ends_the_process_with_its_name(
     else:
         (target / "in the way").mkdir(parents=True)
     process = LearnerProcess(options(known))
-    threading.Timer(1.0, lifeline.stop).start()
+    lifeline.cut_at = "status"
     with pytest.raises(StorageError, match=r"got .*expected .*;"):
         process.run()
     assert not lifeline.heard("report")

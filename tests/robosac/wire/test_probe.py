@@ -82,8 +82,9 @@ def test_the_way_does_not_count_as_a_difference_of_clocks(
     """Half the round trip has passed when the other end reads its clock."""
     with Visit(context, parse_address(far.endpoint)) as visit:
         answer = visit.ask()
-    assert answer.round_trip_s >= 2 * LATENCY_S
-    assert answer.ahead_s == pytest.approx(7200.0, abs=LATENCY_S / 2)
+    held_up_s = answer.round_trip_s - 2 * LATENCY_S  # on either way, or both
+    assert held_up_s >= 0
+    assert answer.ahead_s == pytest.approx(7200.0, abs=held_up_s / 2 + 1e-3)
 
 
 def test_throughput_counts_what_has_arrived(context: Context, near: FarLearner) -> None:
