@@ -159,7 +159,7 @@ class Service:
 
     @property
     def present(self) -> int:
-        """Robots that are connected and have not said goodbye."""
+        """Robots that are connected, or may call again, and have not said goodbye."""
         return len(self._unfinished())
 
     def audit(self) -> Audit:
@@ -320,7 +320,7 @@ class Service:
             contract=self._document,
             rows=self.ledger.rows,
             policy=0 if self.policy is None else self.policy.version,
-            robots=sorted({session.robot for session in self._sessions}),
+            robots=sorted({session.robot for session in self._sessions if not session.gone}),
             wall_ns=time.time_ns(),
             received=received,
         )
@@ -331,7 +331,7 @@ class Service:
         if policy is None or log is None:
             return
         for session in self._sessions:
-            if not session.welcomed:
+            if not (session.welcomed or session.gone):
                 expected = {run: log.marks.get((session.robot, run), 0) for run in session.runs}
                 welcome = messages.Welcome(
                     expected=expected, version=policy.version, sha256=policy.sha256
@@ -408,7 +408,8 @@ class Service:
             return
         for session in self._sessions:
             busy = session.arrived != session.sent
-            if session.welcomed and not busy and session.sent != policy.version:
+            ready = session.welcomed and not (busy or session.gone)
+            if ready and session.sent != policy.version:
                 push = messages.Policy(version=policy.version, sha256=policy.sha256)
                 if self._send(session.identity, push, policy.file):
                     session.sent = policy.version
@@ -463,6 +464,7 @@ class Service:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._sessions.forget(identity)
+            if (session := self._sessions.get(identity)) is not None:
+                session.gone = True
             return False
         return True

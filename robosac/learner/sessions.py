@@ -49,6 +49,9 @@ class Session:
     credit: int | None = 0
     """What it was last told it may make."""
     told_enough: bool = False
+    gone: bool = False
+    """Whether its connection is.  Until its silence is long it may call again, and go on with the
+    credit that it has."""
 
     @classmethod
     def greeted(cls, identity: bytes, user: str | None, hello: Hello) -> Session:
@@ -86,8 +89,8 @@ class Sessions:
         return iter(list(self._known.values()))
 
     def __len__(self) -> int:
-        """Count them."""
-        return len(self._known)
+        """Count those that have a connection."""
+        return sum(not one.gone for one in self)
 
     def get(self, identity: bytes) -> Session | None:
         """Return the session of a connection; None when it has to say hello first."""
@@ -95,7 +98,7 @@ class Sessions:
 
     def objection(self, user: str | None, robot: str) -> str | None:
         """Why nobody with this key may speak for a robot now; None is no objection."""
-        same = [one for one in self if one.robot == robot]
+        same = [one for one in self if one.robot == robot and not one.gone]
         if any(one.user != user for one in same):
             return (
                 f"robot {robot} is connected with another key; expected one robot of that name; "
@@ -115,9 +118,9 @@ class Sessions:
             (one for one in self if one.robot == session.robot), key=lambda one: one.heard
         )
         for one in same:
-            if one.run == session.run:
+            if one.run == session.run or one.gone:
                 self.forget(one.identity)
-        others = [one for one in same if one.run != session.run]
+        others = [one for one in same if one.identity in self._known]
         room = min(_OF_ONE_ROBOT - len(others), SESSIONS_MAX - len(self))
         for one in others[: max(0, 1 - room)]:
             self.forget(one.identity)

@@ -24,7 +24,7 @@ from robosac.wire.messages import Held
 
 if TYPE_CHECKING:
     from robosac.policy import Contract
-    from tests.robosac.learner.conftest import MakePlace, Place
+    from tests.robosac.learner.conftest import MakePlace, Place, Robot
 
 
 def test_a_robot_that_reconnects_takes_its_own_place(place: Place) -> None:
@@ -62,22 +62,61 @@ def test_a_robot_that_has_gone_silent_is_forgotten(place: Place) -> None:
     silent.hear(messages.Unknown)
 
 
-def test_a_robot_whose_connection_is_gone_is_forgotten_at_once(place: Place) -> None:
-    """The first word that finds no connection tells; its share of the credit is free."""
-    robot = place.robot()
-    robot.join()
-    robot.say(messages.Ping(policy=1))
-    robot.hear(messages.Pong)
-    robot.socket.close()
-    steps = 100
+def share_and_lose_one(place: Place) -> tuple[Robot, Robot, int]:
+    """Two robots with half of the credit each, the first of which is then cut off."""
+    place.service.allowed_steps = 0
+    lost, other = place.robot(), place.robot("small-1")
+    lost.join()
+    other.join()
+    lost.socket.close()
+    steps = 0
 
-    def forgotten() -> bool:
+    def alone() -> bool:
         nonlocal steps
-        steps += 1
+        steps += 2
         place.service.allowed_steps = steps  # told at once, over and over, unlike a policy
-        return not place.service.present
+        return len(place.service._sessions) == 1  # noqa: SLF001 -- it is present all the same
 
-    place.until(forgotten)
+    place.until(alone)
+    credit = steps // 2
+    while other.hear(messages.Credit).credit != credit:
+        pass
+    return lost, other, credit
+
+
+def test_a_robot_whose_connection_is_gone_keeps_its_credit_for_a_while(place: Place) -> None:
+    """It goes on with it over another connection: until then it is nobody else's."""
+    lost, other, credit = share_and_lose_one(place)
+    assert place.service.present == 2
+    other.send_rows(0, credit)
+    other.acknowledged(credit)
+    other.synchronise()
+    assert max(one.credit or 0 for one in other.told(messages.Credit)) == credit
+    again = place.robot()
+    again.run = lost.run
+    again.join()
+    assert again.hear(messages.Credit).credit == credit
+    assert place.service.present == 2
+
+
+def test_a_robot_that_does_not_call_again_leaves_its_credit_to_the_others(place: Place) -> None:
+    """When it has been silent for long."""
+    _, other, credit = share_and_lose_one(place)
+    for session in place.service._sessions:  # noqa: SLF001 -- time has no other side
+        if session.gone:
+            session.heard -= service_module.SILENCE_S
+    while other.hear(messages.Credit).credit != 2 * credit:
+        pass
+    assert place.service.present == 1
+
+
+def test_a_robot_that_starts_anew_gets_the_credit_of_its_lost_run(place: Place) -> None:
+    """It does not wait until that has been silent for long."""
+    _, _, credit = share_and_lose_one(place)
+    again = place.robot()
+    again.join()
+    assert again.hear(messages.Credit).credit == credit
+    assert place.service.present == 2
 
 
 def test_another_contract_is_refused_with_its_fields(place: Place, contract: Contract) -> None:

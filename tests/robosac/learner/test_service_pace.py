@@ -280,9 +280,6 @@ def test_who_has_just_been_heard_of_is_awaited(place: Place) -> None:
     robot.join()
     gone.join()
     gone.part(0)
-    robot.socket.close(linger=0)
-    place.service.allowed_steps = 8
-    place.until(lambda: place.service.present == 0)
     assert ledger.awaits(before, opened=0.0)
     assert not ledger.awaits(time.monotonic(), opened=0.0)
     ledger.account("small-0").heard = None
