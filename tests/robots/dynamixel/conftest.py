@@ -33,7 +33,8 @@ class FakeServos:
     """Servos that are 640 bytes of memory each, and answer at once.
 
     What they answer to an instruction passes through `spoil`, one element for each frame; what it
-    returns is sent.  `heard` keeps every instruction.
+    returns is sent.  `heard` keeps every instruction; `served` and `sent` count bytes, those taken
+    whose answers are on their way, and those of the answers.
     """
 
     def __init__(self, ids: tuple[int, ...]) -> None:
@@ -43,6 +44,7 @@ class FakeServos:
             memory[6], memory[7] = FIRMWARE, device
         self.errors = dict.fromkeys(ids, 0)
         self.heard: list[Frame] = []
+        self.served = self.sent = 0
         self.spoil: Spoil = lambda _, replies: replies
         self.far, self._near = os.openpty()
         tty.setraw(self._near)
@@ -53,7 +55,7 @@ class FakeServos:
 
     def send(self, data: bytes) -> None:
         """Send bytes that nobody asked for."""
-        os.write(self.far, data)
+        self.sent += os.write(self.far, data)
 
     def close(self) -> None:
         """Stop answering and unplug the cable."""
@@ -68,11 +70,13 @@ class FakeServos:
             ready, _, _ = select.select([self.far, self._stop], [], [])
             if self._stop in ready:
                 return
-            for frame in receiver.feed(os.read(self.far, 4096)):
+            data = os.read(self.far, 4096)
+            for frame in receiver.feed(data):
                 self.heard.append(frame)
                 sent = self.spoil(frame, self._answer(frame))
                 if any(sent):
-                    os.write(self.far, b"".join(sent))
+                    self.send(b"".join(sent))
+            self.served += len(data)
 
     def _answer(self, frame: Frame) -> list[bytes]:
         parameters = frame.parameters

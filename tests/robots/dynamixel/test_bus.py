@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,10 +33,78 @@ if TYPE_CHECKING:
 
 IDS = (1, 2, 3, 7)
 ADDRESS, SIZE = 126, 10
+PATIENCE_S = 10.0
 STOP = bytes.fromhex("FF FF FD 00 FE 06 00 03 40 00 00 2E 16")
 
 
-class Pieces(Port):
+class SettledPort(Port):
+    """A port whose deadlines pass only when all that the servos have to say has arrived."""
+
+    def __init__(self, servos: FakeServos) -> None:
+        super().__init__(servos.path, 1_000_000)
+        self._servos = servos
+        self._written = self._received = 0
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self._written += len(data)
+
+    def read(self, deadline_ns: int) -> bytes:
+        self._settle()
+        return super().read(deadline_ns)
+
+    def flush(self) -> int:
+        self._settle()
+        return super().flush()
+
+    def _receive(self, timeout_s: float) -> bytes:
+        data = super()._receive(timeout_s)
+        self._received += len(data)
+        return data
+
+    def _settle(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self._serial is not None and (
+            self._servos.served < self._written
+            or self._received + self._serial.in_waiting < self._servos.sent
+        ):
+            assert time.monotonic() < deadline, "the servos do not answer"
+            time.sleep(0.0002)
+
+
+class SlowLine:
+    """A line in its own time; a servo tells its ID so long after the last request, or never."""
+
+    baud = 9600
+    latency_s = 0.0
+
+    def __init__(self, after_s: float | None = None) -> None:
+        self.time_ns = 0
+        self._after_s = after_s
+        self._due_ns: int | None = None
+
+    def now_ns(self) -> int:
+        return self.time_ns
+
+    def write(self, data: bytes) -> None:
+        if self._after_s is not None:
+            self._due_ns = self.time_ns + round(self._after_s * 1e9)
+
+    def read(self, deadline_ns: int) -> bytes:
+        if self._due_ns is not None and self._due_ns <= deadline_ns:
+            self.time_ns, self._due_ns = self._due_ns, None
+            return encode_status(Status(2, 0, b"\x02"))
+        self.time_ns = max(self.time_ns, deadline_ns)
+        return b""
+
+    def flush(self) -> int:
+        return 0
+
+    def retune(self, baud: int) -> None:
+        self.baud = baud
+
+
+class Pieces(SettledPort):
     """A port that hands on only so many bytes at once."""
 
     most = 1
@@ -52,13 +119,13 @@ class Pieces(Port):
 @pytest.fixture
 def port(servos: FakeServos) -> Iterator[Port]:
     """The servos' port."""
-    with Port(servos.path, 1_000_000) as port:
+    with SettledPort(servos) as port:
         yield port
 
 
 @pytest.fixture
 def bus(port: Port) -> Bus:
-    """A bus that waits 20 ms for a reply, so that a busy machine does not matter much."""
+    """A bus that waits 20 ms where no reply comes."""
     return Bus(port, usb_latency_s=0.02)
 
 
@@ -164,19 +231,17 @@ def test_stop_is_sent_three_times(bus: Bus, servos: FakeServos) -> None:
     assert [frame.raw for frame in servos.heard[:3]] == [STOP] * 3
 
 
-def test_deadlines_follow_the_baud(servos: FakeServos) -> None:
+def test_deadlines_follow_the_baud() -> None:
     """Silence is waited for as long as wire, return delay and adapter need, no longer."""
-    with Port(servos.path, 9600) as port:
-        bus = Bus(port, usb_latency_s=0.0, margin_s=0.0)
-        before = time.monotonic()
-        assert bus.sync_read(132, 4, (9,)) == [None]
-        waited = time.monotonic() - before
-        bus.return_delay_s = 0.0
-        before = time.monotonic()
-        assert bus.sync_read(132, 4, (9, 10)) == [None, None]
-        again = time.monotonic() - before
-    assert 31 * 10 / 9600 + 0.0005 <= waited < 1
-    assert 48 * 10 / 9600 <= again < 1
+    line = SlowLine()
+    bus = Bus(line, usb_latency_s=0.0, margin_s=0.0)
+    assert bus.sync_read(132, 4, (9,)) == [None]
+    waited_ns = line.time_ns
+    bus.return_delay_s = 0.0
+    assert bus.sync_read(132, 4, (9, 10)) == [None, None]
+    again_ns = line.time_ns - waited_ns
+    assert 31 * 10 / 9600 + 0.0005 <= waited_ns / 1e9 < 0.035
+    assert 48 * 10 / 9600 <= again_ns / 1e9 < 0.053
 
 
 def test_three_bytes_are_not_read(bus: Bus) -> None:
@@ -434,14 +499,10 @@ def test_what_is_still_to_be_sent_is_waited_for(servos: FakeServos) -> None:
         assert time.monotonic() - began >= (3 * len(STOP) + 15 + 15) * 10 / 9600
 
 
-def test_a_fast_read_is_rehearsed(bus: Bus, servos: FakeServos) -> None:
+def test_a_fast_read_is_rehearsed(servos: FakeServos) -> None:
     """Shortly before a reply is due its reader may warm up, and gets it all the same."""
     expected = values(servos, 1)
     rehearsed: list[float] = []
-    bus.rehearse = lambda: rehearsed.append(time.monotonic())
-    slow = Bus(bus.port, usb_latency_s=0.05)
-    slow.rehearse = bus.rehearse
-    slow.return_delay_s = 0.01
 
     def late(_: Frame, replies: list[bytes]) -> list[bytes]:
         while not rehearsed and time.monotonic() < began + 5.0:
@@ -449,8 +510,12 @@ def test_a_fast_read_is_rehearsed(bus: Bus, servos: FakeServos) -> None:
         return replies
 
     servos.spoil = strike(1, late, instruction=Instruction.FAST_SYNC_READ)
-    began = time.monotonic()
-    assert data(slow.fast_sync_read(ADDRESS, SIZE, IDS)) == expected
+    with Port(servos.path, 1_000_000) as port:
+        bus = Bus(port, usb_latency_s=PATIENCE_S)
+        bus.rehearse = lambda: rehearsed.append(time.monotonic())
+        bus.return_delay_s = 0.01
+        began = time.monotonic()
+        assert data(bus.fast_sync_read(ADDRESS, SIZE, IDS)) == expected
     (at,) = rehearsed
     assert at - began > 0.0095
 
@@ -459,7 +524,7 @@ def test_a_fast_read_is_rehearsed(bus: Bus, servos: FakeServos) -> None:
 def test_a_fast_reply_in_pieces_is_whole(servos: FakeServos, most: int) -> None:
     """However an adapter cuts it, a reply is the frame that was sent."""
     expected = values(servos, 1)
-    with Pieces(servos.path, 1_000_000) as port:
+    with Pieces(servos) as port:
         port.most = most
         bus = Bus(port, usb_latency_s=0.02)
         for _ in range(3):
@@ -480,21 +545,11 @@ def test_a_complaint_in_a_fast_reply_is_told(bus: Bus, servos: FakeServos) -> No
     assert bus.errors[3] == 0
 
 
-def test_a_second_attempt_is_patient(bus: Bus, servos: FakeServos) -> None:
+def test_a_second_attempt_is_patient() -> None:
     """A reply that comes far too late on a busy machine is still one, when asked for again."""
-    timers: list[threading.Timer] = []
-
-    def late(_: Frame, replies: list[bytes]) -> list[bytes]:
-        timers.append(threading.Timer(0.035, servos.send, [replies[0]]))
-        timers[-1].start()
-        return []
-
-    hurried = Bus(bus.port, usb_latency_s=0.0)
-    servos.spoil = strike(2, late, instruction=Instruction.READ)
+    hurried = Bus(SlowLine(0.035), usb_latency_s=0.0)
     assert hurried.read(2, Register.ID) == 2
     assert hurried.stats.retries == 1
-    for timer in timers:
-        timer.join()
 
 
 def test_b14_one_lost_fast_read_is_no_reason(bus: Bus, servos: FakeServos) -> None:

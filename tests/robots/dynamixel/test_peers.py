@@ -36,12 +36,14 @@ if TYPE_CHECKING:
     Untyped = Any  # the SDK has no types
 
 SDK = dynamixel_sdk.PacketHandler(2.0)
+PATIENCE_S = 5.0
 LOOKS_LIKE_A_HEADER = [0xFF, 0xFF, 0xFD, 0x00]
 
 
 @pytest.fixture
-def sdk_port(servos: FakeServos) -> Iterator[Untyped]:
-    """The vendor's port on the scripted servos."""
+def sdk_port(servos: FakeServos, monkeypatch: pytest.MonkeyPatch) -> Iterator[Untyped]:
+    """The vendor's port on the scripted servos, patient, since replies end its waits."""
+    monkeypatch.setattr(dynamixel_sdk.port_handler, "LATENCY_TIMER", 1000 * PATIENCE_S)
     port = dynamixel_sdk.PortHandler(servos.path)
     port.openPort()
     port.setBaudRate(1_000_000)
@@ -52,7 +54,7 @@ def sdk_port(servos: FakeServos) -> Iterator[Untyped]:
 @pytest.fixture
 def peer(servos: FakeServos) -> rustypot.Xl330PyController:
     """The rustypot controller of the XL330 on the scripted servos."""
-    return rustypot.Xl330PyController(servos.path, 1_000_000, 0.5)
+    return rustypot.Xl330PyController(servos.path, 1_000_000, PATIENCE_S)
 
 
 def last(servos: FakeServos) -> bytes:

@@ -1,8 +1,12 @@
+"""The thread that reads an IMU, on a clock that the scripted port moves: no hold-up counts."""
+
 from __future__ import annotations
 
+import dataclasses
 import struct
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import fastcrc
@@ -17,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from robots.imu.port import SerialPort
+    from robots.imu.stream import Counts
 
 RATE_HZ = 200
+PATIENCE_S = 10.0
 
 
 def message(number: int) -> bytes:
@@ -27,12 +33,40 @@ def message(number: int) -> bytes:
     return b"\xfa" + body + fastcrc.crc16.xmodem(body).to_bytes(2, "big")
 
 
-class ScriptedPort:
-    """A port whose reads do what the test says."""
+class Clock:
+    """Time that passes only when somebody says so."""
 
     def __init__(self) -> None:
+        self.now_ns = 0
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def advance(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+
+class Alarm(threading.Event):
+    """An event that is waited for by this clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        deadline_ns = self._clock.now_ns + timeout * 1e9
+        while not self.is_set() and self._clock.now_ns < deadline_ns:
+            time.sleep(0.001)
+        return self.is_set()
+
+
+class ScriptedPort:
+    """A port whose reads do what the test says, and take time of its clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.next: Callable[[], bytes] = self.stream
-        self.begun_ns = time.monotonic_ns()
         self.sent = 0
         self.flushed = 0
         self.closed = False
@@ -41,12 +75,17 @@ class ScriptedPort:
     def in_waiting(self) -> int:
         return 0
 
-    def stream(self) -> bytes:
-        """The next message at the right time."""
-        due_ns = self.begun_ns + self.sent * 1_000_000_000 // RATE_HZ
-        time.sleep(max(due_ns - time.monotonic_ns(), 0) / 1e9)
+    def stream(self, after_s: float = 1 / RATE_HZ) -> bytes:
+        """The next message after so long."""
+        self.silence(after_s)
         self.sent += 1
         return message(self.sent)
+
+    def silence(self, for_s: float = 0.02) -> bytes:
+        """Nothing for so long; a little real time, too, that the reader leaves to others."""
+        time.sleep(0.001)
+        self.clock.advance(for_s)
+        return b""
 
     def read(self, size: int = 1, /) -> bytes:
         return self.next()
@@ -80,8 +119,11 @@ class PlainImu(SerialImu):
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> ScriptedPort:
     """The port that every IMU gets, whatever it asks for."""
-    scripted = ScriptedPort()
-    monkeypatch.setattr(reader, "SETTLE_S", 0.1)
+    clock = Clock()
+    scripted = ScriptedPort(clock)
+    threads = SimpleNamespace(Thread=threading.Thread, Event=lambda: Alarm(clock))
+    monkeypatch.setattr(reader, "time", clock)
+    monkeypatch.setattr(reader, "threading", threads)
     monkeypatch.setattr(reader, "open_port", lambda path, baud: scripted)
     return scripted
 
@@ -94,9 +136,9 @@ def imu() -> Iterator[PlainImu]:
     plain.close()
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool]) -> bool:
     """Poll until it holds or the time is over."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if condition():
             return True
@@ -113,10 +155,11 @@ def test_a_sample_is_there_from_open_to_close(port: ScriptedPort, imu: PlainImu)
     """Before and after there is none: an old one would look like a level robot."""
     assert imu.latest() is None
     imu.open()
+    port.next = lambda: port.silence(0.0)
     reading = imu.latest()
     assert reading is not None
     assert reading.sample.accelerometer[2] == pytest.approx(9.81)
-    assert 0 <= reading.age_s < 1
+    assert 0 <= reading.age_s < 0.1
     imu.close()
     assert imu.latest() is None
     assert port.closed
@@ -131,7 +174,7 @@ def test_closing_is_allowed_at_any_time_and_opening_again_too(
     imu.open()
     imu.close()
     imu.close()
-    port.begun_ns, port.sent = time.monotonic_ns(), 0
+    port.sent = 0
     imu.open()
     assert imu.counts().time_jumps == 0
     assert imu.rate_hz() == pytest.approx(RATE_HZ, rel=0.2)
@@ -148,42 +191,52 @@ def test_an_imu_is_opened_once(port: ScriptedPort, imu: PlainImu) -> None:
 
 def test_asking_never_waits(port: ScriptedPort, imu: PlainImu) -> None:
     """While the reader hangs in a read, the age grows and the answer comes at once."""
-    hang = threading.Event()
+    hangs, released = threading.Event(), threading.Event()
+
+    def hang() -> bytes:
+        hangs.set()
+        released.wait(PATIENCE_S)
+        return b""
+
     with imu:
-        port.next = lambda: (hang.wait(10), b"")[1]
-        begin = time.monotonic()
-        first = imu.latest()
-        assert first is not None
-        assert eventually(lambda: (again := imu.latest()) is not None and again.age_s > 0.1)
+        port.next = hang
+        assert hangs.wait(PATIENCE_S)
+        port.clock.advance(0.2)
+        reading = imu.latest()
+        assert reading is not None
+        assert reading.age_s >= 0.2
         costs = []
         for _ in range(20):
             begin = time.perf_counter()
             imu.latest()
             costs.append(time.perf_counter() - begin)
         assert min(costs) < 0.001
-        hang.set()
+        released.set()
 
 
 def test_what_waited_while_the_reader_was_held_up_is_thrown_away(
     port: ScriptedPort, imu: PlainImu
 ) -> None:
     """After a stop of the process the buffer holds the oldest bytes, not the newest."""
+    before: list[Counts] = []
+    goes_on = threading.Event()
+
+    def late() -> bytes:
+        before.append(imu.counts())
+        port.silence(0.15)
+        port.next = silent
+        return message(0) * 20
+
+    def silent() -> bytes:
+        goes_on.set()
+        return port.silence()
+
     with imu:
-        samples, flushed = imu.counts().samples, port.flushed
-
-        def late() -> bytes:
-            time.sleep(0.15)
-            port.next = silent
-            return message(0) * 20
-
-        def silent() -> bytes:
-            time.sleep(0.01)
-            return b""
-
+        flushed = port.flushed
         port.next = late
-        assert eventually(lambda: imu.counts().stalls == 1)
+        assert goes_on.wait(PATIENCE_S)
         assert port.flushed == flushed + 1
-        assert imu.counts().samples - samples <= 1
+        assert imu.counts() == dataclasses.replace(before[0], stalls=before[0].stalls + 1)
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("bug"), KeyError])
@@ -232,12 +285,7 @@ def test_a_port_that_goes_at_once_is_refused(port: ScriptedPort, imu: PlainImu) 
 
 def test_an_imu_that_is_silent_is_refused_with_a_hint(port: ScriptedPort, imu: PlainImu) -> None:
     """What came, what was expected, what to do."""
-
-    def silent() -> bytes:
-        time.sleep(0.02)
-        return b""
-
-    port.next = silent
+    port.next = port.silence
     with pytest.raises(ImuRefusedError, match=r"expected 200 per second; .* make some noise"):
         imu.open()
     assert not readers()
@@ -263,17 +311,7 @@ def test_an_imu_that_freezes_while_it_is_opened_is_refused(
 
 def test_one_hold_up_does_not_make_a_wrong_rate_right(port: ScriptedPort, imu: PlainImu) -> None:
     """At 300 a second a pause of the host looks like 200 for as long as it is within the window."""
-
-    def hasty() -> bytes:
-        due_ns = port.begun_ns + port.sent * 1_000_000_000 // 300
-        pause_s = 0.068 if port.sent == 60 else 0.0
-        time.sleep(max((due_ns - time.monotonic_ns()) / 1e9, pause_s))
-        if pause_s:
-            port.begun_ns += 68_000_000
-        port.sent += 1
-        return message(port.sent)
-
-    port.next = hasty
+    port.next = lambda: port.stream(0.068 if port.sent == 60 else 1 / 300)
     with pytest.raises(ImuRefusedError, match="expected 200 within 20%"):
         imu.open()
 

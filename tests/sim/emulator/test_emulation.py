@@ -15,9 +15,10 @@ from robots import RobotSpecError
 from robots.dynamixel.bus import Bus
 from robots.dynamixel.port import Port
 from robots.errors import PortLostError
-from robots.imu import ImuLostError, create
+from robots.imu import ImuLostError, create, reader, vectornav
 from sim.emulator.emulation import Emulation, EmulationOptions
 from sim.emulator.fault_names import parse_any
+from sim.emulator.virtual_port import VirtualPort
 from sim.errors import FaultError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from sim.emulator.mujoco_motion import Place
 
 PATIENCE_S = 10.0
+NOBODY = 99
+"""ID of no servo."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_links_lead_to_both_ports_and_are_gone_at_the_end(pup: RobotFolder, tmp_
         assert sorted(link.name for link in links.iterdir()) == ["imu", "servos"]
         assert os.path.realpath(links / "servos") == made.servos.path
         with Port(links / "servos", 1_000_000) as port:
-            assert Bus(port, usb_latency_s=0.2).ping(12) is not None
+            assert Bus(port, usb_latency_s=PATIENCE_S).ping(12) is not None
     assert list(links.iterdir()) == []
 
 
@@ -78,31 +81,45 @@ def test_a_file_in_the_place_of_a_link_is_left_alone(pup: RobotFolder, tmp_path:
 
 
 def test_times_of_faults_count_from_the_first_instruction(pup: RobotFolder) -> None:
-    """Both devices' faults, whoever is spoken to; before that nothing strikes."""
+    """Both devices' faults, whoever is spoken to; before that nothing strikes.
+
+    Who is silent is asked in virtual time, when the port is gone.
+    """
     with emulation(pup, "silence@0,id=2", "imu-silence@0", "unplug@0.3") as made:
         assert made.imu is not None
-        wait_for(lambda: made.servos.bus.bench.now_ns > 0.5e9)
+        bench = made.servos.bus.bench
+        wait_for(lambda: bench.now_ns > 0.5e9)
         assert made.servos.path
         with Port(made.servos.path, 1_000_000) as port:
-            bus = Bus(port, usb_latency_s=0.05)
-            assert bus.ping(2) is None
-            assert bus.ping(3) is not None
+            before_s = bench.now_ns / 1e9
+            bus = Bus(port)
             with pytest.raises(PortLostError):
-                wait_for(lambda: bus.ping(3) is None)
-        assert made.imu.device.step(10**18, made.imu.device.baud) == b""
+                wait_for(lambda: bus.ping(NOBODY) is not None)
+    (unplugged,) = bench.faults.at("port")
+    assert unplugged.at_s >= before_s + 0.3
+    bus = Bus(VirtualPort(made.servos.bus))
+    assert bus.ping(2) is None
+    assert bus.ping(3) is not None
+    assert made.imu.device.step(10**18, made.imu.device.baud) == b""
 
 
-def test_an_unplugged_imu_comes_back_where_its_link_leads(pup: RobotFolder, tmp_path: Path) -> None:
+def test_an_unplugged_imu_comes_back_where_its_link_leads(
+    pup: RobotFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The driver is told of the loss, and opens it again."""
+    monkeypatch.setattr(reader, "SETTLE_S", PATIENCE_S)
+    monkeypatch.setattr(vectornav, "ANSWER_S", PATIENCE_S)
     assert pup.spec.imu_device is not None
     link = tmp_path / "imu"
     with emulation(pup, links=tmp_path) as made:
+        assert made.imu is not None
         imu = create(pup.spec.imu_device, str(link))
         with imu:
-            made.inject(parse_any("imu-unplug@0,for=0.2"))
+            made.inject(parse_any("imu-unplug@0"))
             with pytest.raises(ImuLostError):
                 wait_for(lambda: imu.latest() is None)
-            assert not link.exists()
+            wait_for(lambda: not link.is_symlink())
+        made.imu.clear()
         wait_for(link.exists)
         with imu:
             assert imu.latest() is not None

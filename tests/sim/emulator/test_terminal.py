@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -82,18 +83,37 @@ def test_replies_take_their_time() -> None:
     assert 0.0484 <= taken < 1.0
 
 
+class WatchedBus(Bus):
+    """A bus that tells when the adapter has been pulled out."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.gone = threading.Event()
+
+    def hang_up(self) -> None:
+        super().hang_up()
+        self.gone.set()
+
+
 def test_unplugging_is_seen_and_undone(tmp_path: Path) -> None:
     """The client gets an error; the link leads to the port that returns, where all is quiet."""
     link = tmp_path / "bus"
-    bus = make_bus(code=1, faults=["unplug@0.5,for=0.1"])
+    bus = WatchedBus(make_bus(code=1).bench)
     with Terminal(bus, link=link) as terminal:
         with serial.Serial(str(link), 57_600, timeout=PATIENCE_S) as port:
             port.write(PING * 400)
+            assert len(port.read(14)) == 14
+            terminal.inject(parse_fault("unplug@0,for=0.1"))
             with pytest.raises(serial.SerialException):
                 port.read(1_000_000)
+        assert bus.gone.wait(PATIENCE_S)
         wait_for(link.exists)
-        assert len(ask(str(link), 57_600, size=1000, wait_s=0.2)) == 14
         assert terminal.path == os.path.realpath(link)
+        with serial.Serial(str(link), 57_600, timeout=PATIENCE_S) as port:
+            port.write(PING)
+            assert len(port.read(14)) == 14
+            port.timeout = 0.2
+            assert port.read(1000) == b""
     assert not link.exists()
 
 
