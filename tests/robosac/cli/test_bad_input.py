@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -259,13 +260,11 @@ def test_doctor_of_an_unknown_robot_offers_the_known(capsys: pytest.CaptureFixtu
 def test_a_reader_who_has_had_enough_sees_no_traceback() -> None:
     """`robosac doctor | head -1` ends quietly."""
     command = [sys.executable, "-m", "robosac", "doctor", "--robot", "go2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait() == EXIT_INTERRUPTED
-    process.stderr.close()
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (EXIT_INTERRUPTED, b"")
 
 
 def test_torque_that_may_be_on_is_a_matter_of_safety(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -54,7 +55,7 @@ class Place:
         sha256 = hashlib.sha256(file).hexdigest()
         self.service.policy = PublishedPolicy(version, sha256, file)
 
-    def start(self, steps: int | None) -> subprocess.Popen[bytes]:
+    def start(self, steps: int | None, *, stdin: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
         """Start a runner."""
         config = RunnerConfig(
             name=robot_name(ENV, 0),
@@ -67,9 +68,7 @@ class Place:
             steps=steps,
         )
         command = [sys.executable, "-m", *config.arguments()]
-        self._runners.append(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        )
+        self._runners.append(subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE))
         return self._runners[-1]
 
     def rows(self) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
@@ -132,7 +131,7 @@ def test_a_runner_makes_its_share(place: Place) -> None:
     runner = place.start(50)
     until(lambda: place.service.ledger.rows == 20)
     place.publish(2, gain=np.nan)
-    until(lambda: len(list(place.own.glob("policy/*"))) == 2)
+    until(lambda: any(one.declined for one in place.service.ledger.robots.values()))
     place.publish(3)
     until(lambda: len(list(place.own.glob("policy/*"))) == 3)
     place.service.allowed_steps = 50
@@ -197,7 +196,8 @@ def test_a_killed_runner_is_followed_by_one_that_explores_anew(place: Place) -> 
 def test_a_runner_whose_parent_is_gone_touches_nothing(place: Place) -> None:
     """Its folder may already be somebody else's."""
     place.service.start()
-    runner = place.start(50)
-    ask_to_stop(runner)
-    assert finish(runner) == (0, [])
+    lifeline, parent = os.pipe()
+    os.close(parent)
+    assert finish(place.start(50, stdin=lifeline)) == (0, [])
+    os.close(lifeline)
     assert not place.own.exists()

@@ -43,6 +43,8 @@ def test_a_reader_that_has_gone_changes_nothing() -> None:
         "import time\n"
         "from robosac.deploy.voice import Voice\n"
         "with Voice() as voice:\n"
+        "    voice.say('first')\n"
+        "    input()\n"
         "    for number in range(2000):\n"
         "        voice.say(str(number))\n"
         "        time.sleep(0.0001)\n"
@@ -50,11 +52,15 @@ def test_a_reader_that_has_gone_changes_nothing() -> None:
     )
     reading, writing = os.pipe()
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         os.close(writing)
-        assert os.read(reading, 1) == b"0"
+        assert os.read(reading, 1) == b"f"
         os.close(reading)
-        _, error = process.communicate()
+        _, error = process.communicate("\n")
     assert process.returncode == 0
     assert error == "output: nobody reads it any more (Broken pipe)\n"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import robots
+from robosac.flight_log import writer_link
 from robosac.flight_log.log import FlightLog
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ def fly(log: FlightLog, steps: range) -> None:
     """Log ticks."""
     for step in steps:
         log.tick(reading(step), robots.State.ACTIVE, reward=float(step))
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for a writer that is held up, for longer than on a robot."""
+    monkeypatch.setattr(writer_link, "_CLOSE_S", 60.0)
 
 
 @pytest.fixture

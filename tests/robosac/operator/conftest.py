@@ -18,6 +18,16 @@ PATIENCE_S = 10.0
 """For how long a test waits for what must come."""
 
 
+class Clock:
+    """A clock that a test winds."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Told:
     """What reached the robot, in order; its state is what the test says."""
 
@@ -73,5 +83,5 @@ def robot() -> Told:
 
 @pytest.fixture
 def operator(robot: Told) -> Operator:
-    """An operator of that robot, by the real clock."""
-    return Operator(robot)
+    """An operator of that robot, to whom no request ever grows old."""
+    return Operator(robot, clock=Clock())

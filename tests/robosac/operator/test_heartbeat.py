@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from tests.robosac.operator.conftest import Told
 
 
+AGE_S = 60.0
+"""How old a beat may be, and how long silence, where neither is the test."""
+
+
 class Line:
     """A bare connection to a robot: the test writes every beat itself."""
 
@@ -60,6 +64,14 @@ class Line:
         """Hang up."""
         self.socket.close(linger=0)
         self._context.term()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is held up for a moment has not let go."""
+    monkeypatch.setattr("robosac.operator.heartbeat.OLDEST_S", AGE_S)
+    monkeypatch.setattr("robosac.operator.heartbeat.SILENT_S", AGE_S)
+    monkeypatch.setattr("robosac.operator.attendant._SILENT_S", AGE_S)
 
 
 @pytest.fixture
@@ -103,6 +115,17 @@ def attend_until(attendant: Attendant, robot: Told, call: str, *, times: int = 1
         attendant.listen()
 
 
+def settle(attendant: Attendant) -> None:
+    """Wait until every beat that was sent has been answered."""
+
+    def answered() -> bool:
+        attendant.listen()
+        report = attendant.report
+        return report is not None and report.heard == attendant._sequence  # noqa: SLF001 - the last
+
+    until(answered)
+
+
 def test_beats_are_signs_of_life(heartbeat: Heartbeat, attendant: Attendant, robot: Told) -> None:
     """While somebody attends, and the robot says how it is."""
     robot.state = State.ACTIVE
@@ -115,9 +138,14 @@ def test_beats_are_signs_of_life(heartbeat: Heartbeat, attendant: Attendant, rob
 
 
 def test_silence_is_released(
-    heartbeat: Heartbeat, attendant: Attendant, robot: Told, caplog: pytest.LogCaptureFixture
+    heartbeat: Heartbeat,
+    attendant: Attendant,
+    robot: Told,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody has to say that somebody has gone."""
+    monkeypatch.setattr("robosac.operator.heartbeat.SILENT_S", SILENT_S)
     caplog.set_level(logging.INFO)
     attend_until(attendant, robot, "alive")
     until(lambda: not heartbeat.held)
@@ -126,9 +154,14 @@ def test_silence_is_released(
 
 
 def test_leaving_is_released_at_once(
-    heartbeat: Heartbeat, attendant: Attendant, robot: Told, caplog: pytest.LogCaptureFixture
+    heartbeat: Heartbeat,
+    attendant: Attendant,
+    robot: Told,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The last beat lets go."""
+    monkeypatch.setattr("robosac.operator.attendant._LINGER_MS", int(PATIENCE_S * 1000))
     caplog.set_level(logging.INFO)
     attend_until(attendant, robot, "alive")
     attendant.close()
@@ -142,7 +175,7 @@ def test_stops_are_said_until_they_are_heard(attendant: Attendant, robot: Told, 
     """Also before the connection stands, and not for ever."""
     {"stop": attendant.stop, "estop": attendant.estop}[call]()
     attend_until(attendant, robot, call)
-    attend_until(attendant, robot, "alive", times=robot.count("alive") + 3)
+    settle(attendant)
     heard = robot.count(call)
     attend_until(attendant, robot, "alive", times=robot.count("alive") + 3)
     assert robot.count(call) == heard
@@ -153,7 +186,7 @@ def test_a_beat_that_echoes_no_fresh_report_holds_nothing(line: Line, robot: Tol
     report = line.ask(line.beat(1, held=True))
     assert not report.holding
     assert not line.ask(line.beat(2, held=True, echo=report.stamp + 10**12)).holding
-    old = time.monotonic_ns() - int(OLDEST_S * 1e9) - 1
+    old = time.monotonic_ns() - int(AGE_S * 1e9) - 1
     assert not line.ask(line.beat(3, held=True, echo=old)).holding
     assert robot.calls == []
     assert line.ask(line.beat(4, held=True, echo=report.stamp)).holding

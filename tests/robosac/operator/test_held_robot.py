@@ -13,7 +13,7 @@ from robots.errors import SafetyStopError
 from robots.robot import JointCommand
 from robots.safety import Guard, SafeRobot, State
 from sim.mujoco_robot import MujocoRobot
-from tests.robosac.operator.conftest import PATIENCE_S, until
+from tests.robosac.operator.conftest import PATIENCE_S, Clock, until
 from tests.robosac.operator.test_gamepad import BACK, R1, START, A, B, Device, X, event
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Walk:
 
     def __init__(self, path: Path) -> None:
         self.robot = SafeRobot(MujocoRobot(robots.find("pup")), attended=True)
-        self.operator = Operator(self.robot)
+        self.operator = Operator(self.robot, clock=Clock())
         self.device = Device(path)
         self.gamepad = Gamepad(self.operator, path)
         self._stance = JointCommand.towards(self.robot.spec.column("stance"), self.robot.spec)

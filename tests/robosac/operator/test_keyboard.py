@@ -105,8 +105,11 @@ def test_a_question_mark_and_unknown_keys_are_answered(desk: Desk) -> None:
     until(lambda: desk.answers == [HELP, HELP])
 
 
-def test_a_held_key_is_one_press(desk: Desk, operator: Operator) -> None:
+def test_a_held_key_is_one_press(
+    desk: Desk, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A go that is held while a motion ends must not begin the next one."""
+    monkeypatch.setattr("robosac.operator.keyboard._REPEAT_S", 600.0)
     desk.press(b"g")
     assert operator.wait(10.0)
     assert operator.take() == {Request.GO}

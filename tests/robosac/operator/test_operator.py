@@ -13,6 +13,7 @@ import pytest
 from robosac.operator import Operator, Request
 from robosac.operator.operator import FRESH_S
 from robots.safety import State
+from tests.robosac.operator.conftest import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 
 MOVING = (State.RAMP, State.ACTIVE, State.HOLD, State.SIT, State.DAMP)
 NOTHING: frozenset[Request] = frozenset()
-
-
-class Clock:
-    """A clock that a test winds."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_stop_estop_release_and_alive_reach_the_robot_at_once(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ class Pup:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.robot = deployed.patient_pup(folder / "pup")
+        speed = {"ramp_speed = 1.5": "ramp_speed = 0.3"}
+        self.slow = deployed.patient_pup(folder / "slow", speed)
+        """One that takes seconds to sit down, for who has something to do meanwhile."""
         contract = deployed.contract_of(self.robot)
         self.policy = deployed.standing_policy(folder / "p.onnx", contract)
         self.made: Emulation = deployed.emulate(folder / "ports")
@@ -109,7 +113,10 @@ def walking(pup: Pup) -> Iterator[Deployed]:
 def test_go_walk_quit(pup: Pup, walking: Deployed) -> None:
     """Exit code 0; the summary and the log tell the same, and nothing heavy was imported."""
     assert len(pup.driving) == 12
-    walking.wait_for("running     1 s")
+    wait(
+        lambda: re.search("running +[1-9]", walking.output) is not None,
+        lambda: f"second of running in\n{walking.output}\n{walking.errors}",
+    )
     walking.say("quit")
     assert walking.finish() == EXIT_DONE
     assert not pup.driving
@@ -136,13 +143,19 @@ def test_sigterm_sits_it_down(pup: Pup, walking: Deployed) -> None:
     assert pup.summary()["stops"][0]["cause"] == "operator_stop"
 
 
-def test_ctrl_c_twice_is_an_emergency_stop(pup: Pup, walking: Deployed) -> None:
+@pytest.mark.timeout(40)
+def test_ctrl_c_twice_is_an_emergency_stop(pup: Pup) -> None:
     """The torque is off at once, and the exit code says that the stop is latched."""
-    walking.process.send_signal(signal.SIGINT)
-    walking.wait_for("active -> sit")
-    walking.pause()
-    walking.process.send_signal(signal.SIGINT)
-    assert walking.finish() == EXIT_SAFETY
+    one = pup.deploy("--robot", str(pup.slow))
+    try:
+        one.walk()
+        one.process.send_signal(signal.SIGINT)
+        one.wait_for("active -> sit")
+        one.pause()
+        one.process.send_signal(signal.SIGINT)
+        assert one.finish() == EXIT_SAFETY
+    finally:
+        one.close()
     assert not pup.driving
     summary = pup.summary()
     assert summary["ended_in"] == "estop"
