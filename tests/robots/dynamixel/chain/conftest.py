@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,13 +33,12 @@ EEPROM = {"baud_rate": 3, "return_delay": 0}
 
 
 class VirtualLine(VirtualPort):
-    """A port in virtual time that keeps what is written, can be lost, and counts its own work."""
+    """A port in virtual time that keeps what is written, and can be lost."""
 
     def __init__(self, bus: EmulatedBus) -> None:
         super().__init__(bus)
         self.lost = False
         self.written: list[bytes] = []
-        self.busy_ns = 0
         self.before: dict[int, Callable[[], object]] = {}
 
     def write(self, data: bytes) -> None:
@@ -48,16 +46,8 @@ class VirtualLine(VirtualPort):
             raise PortLostError("virtual", "a test has pulled it")
         if action := self.before.pop(len(self.written), None):
             action()
-        began = time.thread_time_ns()
         self.written.append(data)
         super().write(data)
-        self.busy_ns += time.thread_time_ns() - began
-
-    def read(self, deadline_ns: int) -> bytes:
-        began = time.thread_time_ns()
-        data = super().read(deadline_ns)
-        self.busy_ns += time.thread_time_ns() - began
-        return data
 
 
 @dataclass
