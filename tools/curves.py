@@ -137,10 +137,7 @@ def run_all(options: argparse.Namespace) -> int:
             if not mine:
                 tell(f"{run.name}: another process is at it")
             elif results.has(
-                run,
-                steps=options.steps,
-                speed_mps=options.until,
-                wall_s=60 * options.minutes,
+                run, steps=options.steps, speed_mps=options.until, minutes=options.minutes
             ):
                 tell(f"{run.name}: is in the table")
             else:

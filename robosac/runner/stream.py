@@ -49,7 +49,7 @@ class Stream:
         over = self.made is not None and self.backlog.end >= self.made
         return over and not self.backlog.pending
 
-    def end(self, made: int) -> None:
+    def conclude(self, made: int) -> None:
         """Take in that the run is over, and all its rows that ever come are here.
 
         What is missing behind the last one the process before this one has delivered from memory.

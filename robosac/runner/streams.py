@@ -125,7 +125,7 @@ class Streams:
             stream.backlog.append(rows[start : start + RECORD_ROWS], first=first + start)
         if not stream.backlog.in_memory:
             journal.remove(stream.backlog.path)
-        stream.made = stream.backlog.end
+        stream.conclude(stream.backlog.end)
 
     def close(self) -> None:
         """Make what is on disk durable and close every spool; raises StorageError."""

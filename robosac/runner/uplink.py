@@ -136,7 +136,7 @@ class Uplink:
                 (made,) = NUMBER.unpack(payload)
         self._keep(rows)
         if made is not None:
-            current.end(made)
+            current.conclude(made)
         if self._pipe.closed and current.made is None:
             self._streams.absorb(current)
 

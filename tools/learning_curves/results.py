@@ -49,12 +49,12 @@ class Results:
         return notes
 
     def has(
-        self, run: Run, *, steps: int, speed_mps: float = math.inf, wall_s: float = math.inf
+        self, run: Run, *, steps: int, speed_mps: float = math.inf, minutes: float = math.inf
     ) -> bool:
         """Whether a run went at least so far or so long, or became so fast that it was over."""
         rows = [row for row in self.rows() if row.run == run]
         return any(
-            row.step >= steps or row.wall_s >= wall_s or row.reaches(speed_mps) for row in rows
+            row.step >= steps or row.ends(speed_mps=speed_mps, minutes=minutes) for row in rows
         )
 
     def add(self, run: Run, rows: list[Row], note: dict[str, Any]) -> None:

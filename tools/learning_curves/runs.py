@@ -52,6 +52,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the robot was at least as fast; never where nothing measures its speed."""
         return self.speed_mps is not None and self.speed_mps >= speed_mps
 
+    def ends(self, *, speed_mps: float, minutes: float) -> bool:
+        """Whether a run is over that goes on to a speed, m/s, or for so many minutes."""
+        return self.reaches(speed_mps) or self.wall_s >= 60 * minutes
+
     @property
     def run(self) -> Run:
         """The run it belongs to."""

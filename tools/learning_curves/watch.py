@@ -51,8 +51,7 @@ class Watch:
         self.stopwatch = Stopwatch()
         self.rows: list[Row] = []
         self._run, self._every, self._last = run, every, last
-        self._episodes, self._tell = episodes, tell
-        self._until, self._wall_s = until, 60 * minutes
+        self._episodes, self._tell, self._until, self._minutes = episodes, tell, until, minutes
 
     def start(self) -> None:
         """Training begins."""
@@ -61,14 +60,11 @@ class Watch:
     @property
     def over(self) -> bool:
         """Whether the run has got where it was to get, or had the time it was given."""
-        if not self.rows:
-            return False
-        row = self.rows[-1]
-        return row.reaches(self._until) or row.wall_s >= self._wall_s
+        return bool(self.rows) and self.rows[-1].ends(speed_mps=self._until, minutes=self._minutes)
 
     def due(self, step: int) -> bool:
         """Whether there is to be an evaluation after this step."""
-        timed_out = self.stopwatch.wall_s >= self._wall_s
+        timed_out = self.stopwatch.wall_s >= 60 * self._minutes
         return timed_out or step % self._every == 0 or step == self._last
 
     def look(

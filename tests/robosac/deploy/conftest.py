@@ -18,7 +18,7 @@ from robosac.env import RobotEnv
 from robosac.operator import Operator
 from robosac.tasks import Walk, WalkConfig
 from sim.mujoco_robot import MujocoRobot
-from tests.robosac.operator.conftest import Clock
+from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

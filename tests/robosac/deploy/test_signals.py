@@ -11,19 +11,11 @@ import pytest
 from robosac.deploy import signals
 from robosac.operator import Operator
 from robots import State
+from tests.clock import Clock
 from tests.robosac.operator.conftest import Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Clock:
-    """Time as the test says, s."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

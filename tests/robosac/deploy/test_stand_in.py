@@ -7,16 +7,8 @@ import pytest
 from robosac.deploy.stand_in import PATIENCE_S, StandIn
 from robosac.operator import Request
 from robots.errors import PortLostError
+from tests.clock import Clock
 from tests.robosac.deploy.conftest import UPSIDE_DOWN, Rig
-
-
-class Clock:
-    """Seconds that a test lets go by."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
@@ -31,7 +23,7 @@ def stand_in(rig: Rig, clock: Clock) -> StandIn:
     rig.robot.connect()
     stand_in = StandIn(rig.robot, stopped=lambda: False, clock=clock)
     stand_in.take()
-    clock.now_s += PATIENCE_S
+    clock.now += PATIENCE_S
     return stand_in
 
 
@@ -44,9 +36,9 @@ def test_hands_get_their_time_before_it_goes_again(stand_in: StandIn, clock: Clo
     """They take hold a while after the torque is off."""
     stand_in.forget()
     assert stand_in.take() == frozenset()
-    clock.now_s += PATIENCE_S - 0.1
+    clock.now += PATIENCE_S - 0.1
     assert stand_in.take() == frozenset()
-    clock.now_s += 0.2
+    clock.now += 0.2
     assert stand_in.take() == {Request.GO}
 
 

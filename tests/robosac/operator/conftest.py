@@ -10,22 +10,13 @@ import pytest
 
 from robosac.operator import Operator
 from robots.safety import State
+from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE_S = 10.0
 """For how long a test waits for what must come."""
-
-
-class Clock:
-    """A clock that a test winds."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Told:

@@ -13,7 +13,7 @@ import pytest
 from robosac.operator import Operator, Request
 from robosac.operator.operator import FRESH_S
 from robots.safety import State
-from tests.robosac.operator.conftest import Clock
+from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,6 +19,7 @@ from robosac.wire.keys import LearnerKeys, RobotKeys
 from robosac.wire.keysmith import make_learner, make_robot
 from robosac.wire.monitor import Connection
 from robosac.wire.sockets import bind_learner
+from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,16 +80,6 @@ def bind(context: Context, address: str) -> Iterator[Callable[..., Socket]]:
     yield bind
     for learner in bound:
         learner.close(linger=0)
-
-
-class Clock:
-    """Time that stands still unless a test moves it, in seconds."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        """Now."""
-        return self.now
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from robosac.runner import stream as stream_module
 from robosac.runner.backlog import Backlog
 from robosac.runner.spool import Spool
 from robosac.runner.stream import STALL_S, WINDOW_ROWS, Stream
+from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
 
 LAYOUT = RowLayout(obs=2, extra=1, action=1)
 RUN = "a" * 32
-
-
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """Present time, s."""
-        return self.now
 
 
 @pytest.fixture

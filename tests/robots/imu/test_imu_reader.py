@@ -16,6 +16,7 @@ import pytest
 from robots.imu import ImuLostError, ImuRefusedError, ImuSample, ImuSpec, reader
 from robots.imu.reader import SerialImu, disagreement_deg
 from robots.imu.vectornav_codec import VectorNavDecoder
+from tests.patience import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from robots.imu.stream import Counts
 
 RATE_HZ = 200
-PATIENCE_S = 10.0
 
 
 def message(number: int) -> bytes:
@@ -134,16 +134,6 @@ def imu() -> Iterator[PlainImu]:
     plain = PlainImu(ImuSpec(model="vn100", baud=921600, rate_hz=RATE_HZ), "/dev/x")
     yield plain
     plain.close()
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Poll until it holds or the time is over."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.002)
-    return False
 
 
 def readers() -> list[str]:

@@ -18,6 +18,7 @@ from robots.imu.mounting import from_angles, inverse, rotate
 from sim.emulator.imu_terminal import ImuTerminal
 from sim.emulator.imu_vectornav import VectorNavDevice
 from sim.emulator.imu_witmotion import WitMotionDevice
+from tests.patience import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Feeling = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 GYRO = (0.05, -0.1, 0.15)
-PATIENCE_S = 10.0
-"""Longest wait for what must come."""
 SETTLE_S = 0.1
 """Wait for an IMU to settle that will not."""
 
@@ -38,16 +37,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver has time for what ends its waits anyway."""
     monkeypatch.setattr(reader, "SETTLE_S", PATIENCE_S)
     monkeypatch.setattr(vectornav, "ANSWER_S", PATIENCE_S)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Poll until it holds or the time is over."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.002)
-    return False
 
 
 def lying(roll_deg: float, pitch_deg: float) -> Feeling:
