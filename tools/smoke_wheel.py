@@ -132,18 +132,19 @@ def deploy(programs: Path, folder: Path) -> None:
     """Drive an emulated robot for a second of control steps with the base requirements alone."""
     from robosac.cli import resolve
     from tools.hazards.policies import holding_policy
+    from tools.patient_pup import patient_pup
 
-    policy = folder / "holding.onnx"
-    with resolve.make(robot="pup", task="walk", env=None) as place:
+    policy, pup = folder / "holding.onnx", str(patient_pup(folder / "pup"))
+    with resolve.make(robot=pup, task="walk", env=None) as place:
         policy.write_bytes(holding_policy(place.contract))
-    emulate = [sys.executable, "-m", "robosac", "emulate", "--robot", "pup", "--json"]
+    emulate = [sys.executable, "-m", "robosac", "emulate", "--robot", pup, "--json"]
     with subprocess.Popen(
         emulate, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as emulator:
         try:
             assert emulator.stdout is not None
             ports = json.loads(emulator.stdout.readline())
-            command = [str(programs / "robosac"), "deploy", "--robot", "pup", "--steps", "50"]
+            command = [str(programs / "robosac"), "deploy", "--robot", pup, "--steps", "50"]
             command += ["--port", ports["servos"], "--imu", ports["imu"], "--policy", str(policy)]
             walk = [*command, "--run", str(folder / "deployed")]
             with subprocess.Popen(

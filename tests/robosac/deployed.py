@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
 import time
@@ -25,25 +24,6 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 15.0
 _PAUSE_S = 0.25
-PATIENT = {
-    "frozen_command_s = 0.5": "stale_hold_s = 1.0\nstale_damp_s = 2.0\nramp_speed = 1.5\n"
-    "late_s = 2.0\nlate_stop_s = 3.0\nfade_in_s = 0.0",
-    "fade_in_s = 1.0\n": "",
-    "baud = 1000000\n": "baud = 1000000\nusb_latency_s = 0.05\nwatchdog_s = 1.0\n",
-}
-"""What makes the pup bear a machine that is busy with other tests."""
-
-
-def patient_pup(folder: Path, changes: dict[str, str] | None = None) -> Path:
-    """Make a robot folder like pup's; with further changes of its robot.toml."""
-    shutil.copytree(robots.find("pup").path, folder)
-    path = folder / "robot.toml"
-    text = path.read_text("utf-8")
-    for before, after in (PATIENT | (changes or {})).items():
-        assert before in text, before
-        text = text.replace(before, after, 1)
-    path.write_text(text, "utf-8")
-    return folder
 
 
 def emulate(links: Path, **options: Any) -> Emulation:  # noqa: ANN401 -- those of EmulationOptions

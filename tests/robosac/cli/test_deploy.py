@@ -17,6 +17,7 @@ from robots.dynamixel.control_table import Register
 from robots.dynamixel.port import Port
 from sim.emulator.fault_names import parse_any
 from tests.robosac import deployed
+from tools.patient_pup import patient_pup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def pup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pup that bears a busy machine."""
-    return deployed.patient_pup(tmp_path_factory.mktemp("robots") / "pup")
+    return patient_pup(tmp_path_factory.mktemp("robots") / "pup")
 
 
 @pytest.fixture(scope="session")
@@ -169,7 +170,7 @@ def test_devices_that_are_not_as_they_should_be(
 def test_a_servo_of_another_model(tmp_path: Path, desk: Desk, policy: Path) -> None:
     """What is there and what robot.toml says."""
     change = {'id = 4, model = "XM430-W210"': 'id = 4, model = "XM430-W350"'}
-    robot = deployed.patient_pup(tmp_path / "other", change)
+    robot = patient_pup(tmp_path / "other", change)
     contract = deployed.contract_of(robot)
     file = deployed.standing_policy(tmp_path / "p.onnx", contract)
     with plugged_in(desk.folder):

@@ -14,6 +14,7 @@ from robosac.flight_log.transitions import read_chunks
 from tests.robosac import deployed
 from tests.robosac.cli.test_prior import RECIPE
 from tests.robosac.deployed import Deployed
+from tools.patient_pup import patient_pup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def test_a_robot_walks_alone_and_a_learner_learns_from_its_log(
     tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From all of its steps and ends of episodes, in simulation; the log stays as it was."""
-    pup = deployed.patient_pup(tmp_path / "pup", SHORT)
+    pup = patient_pup(tmp_path / "pup", SHORT)
     log = walk(tmp_path, pup)
     content = log.read_bytes()
     contract = deployed.contract_of(pup)

@@ -16,6 +16,7 @@ from robosac.flight_log.record import read
 from robots.dynamixel.control_table import WATCHDOG_TRIPPED, Register
 from tests.robosac import deployed
 from tests.robosac.deployed import Deployed, wait
+from tools.patient_pup import patient_pup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +40,9 @@ class Pup:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.robot = deployed.patient_pup(folder / "pup")
+        self.robot = patient_pup(folder / "pup")
         speed = {"ramp_speed = 1.5": "ramp_speed = 0.3"}
-        self.slow = deployed.patient_pup(folder / "slow", speed)
+        self.slow = patient_pup(folder / "slow", speed)
         """One that takes seconds to sit down, for who has something to do meanwhile."""
         contract = deployed.contract_of(self.robot)
         self.policy = deployed.standing_policy(folder / "p.onnx", contract)
