@@ -215,7 +215,7 @@ def test_a_learner_that_is_away(desk: Desk, policy: Path) -> None:
     """Refused without a policy; with one the robot works, and it is said."""
     with plugged_in(desk.folder):
         line = desk.complaint("--learner", nobody(), "--dry-run")
-        assert line == "robosac: 1 error in the checks above; nothing has moved"
+        assert line == "robosac: 1 error in the checks above; nothing has moved", desk.output
         assert "error   learner: nobody answers at " in desk.output
         assert desk.deploy("--learner", nobody(), "--policy", str(policy), "--dry-run") == EXIT_DONE
     output, _ = desk._capfd.readouterr()  # noqa: SLF001 - of this module

@@ -14,13 +14,13 @@ from robosac.flight_log.transitions import read_chunks
 from tests.robosac import deployed
 from tests.robosac.cli.test_prior import RECIPE
 from tests.robosac.deployed import Deployed
-from tools.patient_pup import patient_pup
+from tools.patient_pup import CONTROL_HZ, patient_pup
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WALKED, EPISODE = 40, 20
-SHORT = {"forward_mps = 0.25\n": f"forward_mps = 0.25\nepisode_s = {EPISODE / 50}\n"}
+SHORT = {"forward_mps = 0.25\n": f"forward_mps = 0.25\nepisode_s = {EPISODE / CONTROL_HZ}\n"}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from robosac.flight_log.record import read
 from robots.dynamixel.control_table import WATCHDOG_TRIPPED, Register
 from tests.robosac import deployed
 from tests.robosac.deployed import Deployed, wait
-from tools.patient_pup import patient_pup
+from tools.patient_pup import CONTROL_HZ, patient_pup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +123,7 @@ def test_go_walk_quit(pup: Pup, walking: Deployed) -> None:
     assert not pup.driving
     summary, (path,) = pup.summary(), pup.run.glob("*.mcap")
     record = read(path)
-    assert summary["env_steps"] > 20
+    assert summary["env_steps"] > CONTROL_HZ / 2
     assert abs((record.ticks["state"] == "active").sum() - summary["env_steps"]) <= 2
     assert (record.ticks["state"] == "sit").any()
     assert summary["ended_in"] == "standby"
