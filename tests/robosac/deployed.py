@@ -14,6 +14,7 @@ import robots
 from robosac.cli.deploy import Deploy, Place
 from robosac.policy.file import assemble
 from sim.emulator.emulation import Emulation, EmulationOptions
+from tests.patience import PATIENCE_S
 from tests.robosac.cli.conftest import still_graph
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from robosac.policy import Contract
 
-PATIENCE_S = 15.0
 _PAUSE_S = 0.25
 
 

@@ -11,10 +11,11 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 import pytest
 
+from tests.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_S = 10.0
 
 CHILD = """
 import sys, threading, time

@@ -15,11 +15,10 @@ from robots.imu import ImuRefusedError, reader, vectornav
 from robots.serial_robot import SerialRobot, serial_robot
 from sim.emulator.emulation import Emulation, EmulationOptions
 from sim.emulator.fault_names import parse_any
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-PATIENCE_S = 10.0
 
 
 @pytest.fixture(autouse=True)

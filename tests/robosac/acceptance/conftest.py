@@ -27,6 +27,7 @@ from robosac.runner.uplink_link import UplinkLink
 from robosac.wire import messages
 from robosac.wire.messages import Held
 from robosac.wire.sockets import bind_learner, connect_robot
+from tests.patience import PATIENCE_S
 from tools.hazards import learner_process
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from tests.robosac.conftest import PolicyMaker
 
 T = TypeVar("T", bound=messages.FromLearner)
-
-PATIENCE_S = 15.0
 
 
 class Robot:

@@ -159,7 +159,6 @@ def test_a_run_may_be_over_when_it_is_fast_enough(
         assert not results.has(run, steps=300)
 
 
-@pytest.mark.timeout(60)
 def test_a_run_is_over_after_so_many_minutes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

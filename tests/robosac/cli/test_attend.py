@@ -23,7 +23,8 @@ from robosac.operator import Operator
 from robosac.operator.attendant import PERIOD_S
 from robosac.operator.heartbeat import Heartbeat
 from robots.safety import State
-from tests.robosac.operator.conftest import PATIENCE_S, Told, until
+from tests.patience import PATIENCE_S
+from tests.robosac.operator.conftest import Told, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,6 +14,7 @@ from robosac.cli.supervisor import ChildDiedError
 from robosac.errors import ConfigError
 from robosac.flight_log.record import read
 from robots import RobotError
+from tools.patient_pup import patient_pup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 def test_it_stands_up_by_itself_and_a_dead_emulator_ends_it(tmp_path: Path) -> None:
     """No clear brings back the ports of a process that has died: that must not go on for ever."""
     track, log = tmp_path / "track.jsonl", tmp_path / "flight.mcap"
+    pup = str(patient_pup(tmp_path / "pup"))
     with (
-        emulated("pup", seed=0, track=track) as emulator,
-        driven("pup", "walk", emulator, log=log, stopped=lambda: False) as place,
+        emulated(pup, seed=0, track=track) as emulator,
+        driven(pup, "walk", emulator, log=log, stopped=lambda: False) as place,
     ):
         obs, _ = place.env.reset(seed=0)
         assert obs.shape == (place.contract.obs_size,)

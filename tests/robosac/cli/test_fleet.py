@@ -22,7 +22,6 @@ from robosac.cli.runner_config import RunnerConfig
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.timeout(60)
 PATIENCE_S = 40.0
 MODULES = {"robosac.cli.runner", "robosac.runner.uplink"}
 HEAD = """

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +20,7 @@ from robosac.exit_codes import EXIT_DONE, EXIT_USER
 from robosac.recipe import find
 from robosac.replay.files import intact_chunks
 from robosac.run_folder import RunConfig, RunFolder
+from tests.patience import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,6 @@ checkpoint_s = 0.2
 hidden = [16, 16]
 """
 ROWS = 60
-PATIENCE_S = 15.0
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +109,10 @@ def killed(arguments: list[str], run: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + PATIENCE_S
-    while not list(run.glob("checkpoint/checkpoint-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    learned = eventually(lambda: any(run.glob("checkpoint/checkpoint-*")))
     process.kill()
     output, _ = process.communicate()
+    assert learned, output
     assert process.returncode == -signal.SIGKILL, output
 
 

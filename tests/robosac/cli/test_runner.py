@@ -21,6 +21,7 @@ from robosac.learner.service import PublishedPolicy, Service
 from robosac.replay import SegmentLog
 from robosac.wire.names import robot_name
 from robosac.wire.sockets import bind_learner
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from robosac.policy import Contract
     from tests.robosac.conftest import PolicyMaker
 
-PATIENCE_S = 15.0
 ENV = "Pendulum-v1"
 
 

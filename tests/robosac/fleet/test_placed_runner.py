@@ -14,12 +14,12 @@ import pytest
 
 from robosac.fleet import placed_runner
 from robosac.fleet.placed_runner import Outcome, PlacedRunner
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PATIENCE_S = 10.0
 MODULE = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path

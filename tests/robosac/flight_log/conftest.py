@@ -11,12 +11,11 @@ import pytest
 import robots
 from robosac.flight_log import writer_link
 from robosac.flight_log.log import FlightLog
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-PATIENCE_S = 15.0
 
 
 def until(what: Callable[[], bool], *, doing: Callable[[], None] = lambda: None) -> None:

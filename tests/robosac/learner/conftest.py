@@ -36,6 +36,7 @@ from robosac.wire import messages
 from robosac.wire.keys import RobotKeys
 from robosac.wire.messages import Held, decode_from_learner, encode
 from robosac.wire.sockets import connect_robot
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=messages.FromLearner)
 
-PATIENCE_S = 10.0
 SMALL_SAC = SACConfig(hidden=(16, 16))
 SMALL = Recipe(
     name="small",

@@ -9,9 +9,9 @@ import numpy as np
 
 from robosac.learner.inbox import Inbox
 from robosac.replay import Chunk
+from tests.patience import PATIENCE_S
 
 RUN = "0123456789abcdef0123456789abcdef"
-PATIENCE_S = 10.0
 
 
 def chunk(count: int) -> Chunk:

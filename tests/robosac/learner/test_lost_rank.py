@@ -20,7 +20,6 @@ from tests.robosac.learner.conftest import followers_of
 if TYPE_CHECKING:
     from robosac.algorithms.algorithm import Algorithm
 
-pytestmark = pytest.mark.timeout(60)
 
 ROWS = 24
 RECIPE = Recipe(

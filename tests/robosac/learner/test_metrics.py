@@ -12,13 +12,12 @@ import pytest
 
 from robosac.errors import StorageError
 from robosac.learner.metrics import MetricsWriter, plain
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from robosac.learner.metrics import Figures
-
-_PATIENCE_S = 10.0
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -30,7 +29,7 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 def write_until_refused(writer: MetricsWriter, figures: Figures) -> Exception:
     """Go on writing until the writer raises, as the update loop would."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             writer.write(1, figures)

@@ -25,6 +25,7 @@ from robosac.wire import messages
 from robosac.wire.messages import decode_from_learner, encode
 from robosac.wire.sockets import connect_robot
 from tests.elsewhere import ELSEWHERE, Elsewhere
+from tests.patience import PATIENCE_S
 from tests.recorded import Incapable, RecordedOperations
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
     from robosac.policy import Contract
     from tests.robosac.learner.conftest import DrawRows, MakeLearner
-
-PATIENCE_S = 15.0
 
 
 class FakeLifeline:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from robosac.algorithms.algorithm import Algorithm, Batch
 
-pytestmark = pytest.mark.timeout(60)
 
 SMALL = (16, 16)
 UPDATES, ROWS = 50, 24

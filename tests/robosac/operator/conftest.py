@@ -11,12 +11,10 @@ import pytest
 from robosac.operator import Operator
 from robots.safety import State
 from tests.clock import Clock
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-PATIENCE_S = 10.0
-"""For how long a test waits for what must come."""
 
 
 class Told:

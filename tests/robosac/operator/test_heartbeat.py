@@ -18,7 +18,8 @@ from robosac.operator.heartbeat import OLDEST_S, SILENT_S, Heartbeat
 from robosac.wire.keys import RobotKeys
 from robosac.wire.keysmith import make_learner, make_robot
 from robots.safety import State
-from tests.robosac.operator.conftest import PATIENCE_S, until
+from tests.patience import PATIENCE_S
+from tests.robosac.operator.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from robosac.operator.terminal import Terminal
-from tests.robosac.operator.conftest import PATIENCE_S, until
+from tests.patience import PATIENCE_S
+from tests.robosac.operator.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

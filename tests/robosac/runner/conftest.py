@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 from robosac.errors import WireError
 from robosac.wire.sockets import bind_learner
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     import zmq
-
-PATIENCE_S = 15.0
 
 
 def bind(context: zmq.Context[zmq.Socket[bytes]], port: int) -> tuple[zmq.Socket[bytes], str]:

@@ -20,14 +20,13 @@ from robosac.wire.keysmith import make_learner, make_robot
 from robosac.wire.monitor import Connection
 from robosac.wire.sockets import bind_learner
 from tests.clock import Clock
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from robosac.wire.sockets import Context, Socket
-
-PATIENCE_S = 10.0
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robosac.runner.pipe import FramePipe
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_S = 10.0
 
 SENDER = """
 import os, signal, socket, sys

@@ -17,6 +17,7 @@ from robosac.runner.policy_fade import Fade
 from robosac.runner.policy_store import PolicyFile
 from robosac.tasks.observation import Term
 from robosac.wire.messages import Declined, decode_from_robot
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from robosac.policy import Contract
     from tests.robosac.conftest import PolicyMaker
 
-PATIENCE_S = 10.0
 OBS = np.array([1.0, 0.5, 0.25], np.float32)
 
 

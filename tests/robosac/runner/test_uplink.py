@@ -24,6 +24,7 @@ from robosac.runner.spool import Spool
 from robosac.runner.uplink import Uplink
 from robosac.wire import messages
 from robosac.wire.messages import Held, decode_from_robot, encode
+from tests.patience import PATIENCE_S
 from tests.robosac.runner.conftest import bind
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ LAYOUT = RowLayout(obs=2, extra=1, action=1)
 RUN, EARLIER = "a" * 32, "b" * 32
 FILE = b"a policy"
 SHA256 = hashlib.sha256(FILE).hexdigest()
-PATIENCE_S = 10.0
 
 
 class FakeLearner:

@@ -28,6 +28,7 @@ from robosac.runner.pipe import FramePipe, PipeConfig
 from robosac.runner.spool import Spool
 from robosac.runner.uplink_link import UplinkLink
 from robosac.wire import messages
+from tests.patience import PATIENCE_S
 from tests.robosac.runner.conftest import bind
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 RUN = "a" * 32
 ROBOT = "small-0"
-PATIENCE_S = 15.0
 
 
 class Place:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tools.exactly_once.network import PYTHON, ROOT, Proxy
 from tools.fault_proxy import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_S = 10.0
 WORDS = hashlib.shake_256(b"words").digest(50_000)
 
 

@@ -77,7 +77,6 @@ def test_the_last_lines_tell_what_was_wrong(
     assert lines[-2:] == [f"everything is kept in {tmp_path}", "lost 2 duplicated 0 kills 3"]
 
 
-@pytest.mark.timeout(60)
 def test_a_process_that_ends_by_itself_is_reported(tmp_path: Path) -> None:
     """At once, with the log to look into: here the learner's port is taken."""
     network = Network(runners=1, faults=False)

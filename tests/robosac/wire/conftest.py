@@ -11,14 +11,13 @@ import zmq
 from robosac.wire.gatekeeper import Gatekeeper
 from robosac.wire.keys import LearnerKeys, RobotKeys
 from robosac.wire.keysmith import make_learner, make_robot
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from robosac.wire.sockets import Context
-
-PATIENCE_S = 5.0
 
 
 class KeyFolders:

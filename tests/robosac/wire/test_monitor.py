@@ -12,6 +12,7 @@ import zmq
 
 from robosac.wire.monitor import Connection, ConnectionMonitor, connect_watched
 from robosac.wire.sockets import bind_learner, connect, open_robot
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from robosac.wire.sockets import Context, Socket
     from tests.robosac.wire.conftest import KeyFolders
 
-PATIENCE_S = 5.0
 NOBODY = "tcp://127.0.0.1:1"
 
 

@@ -23,6 +23,7 @@ from robots.dynamixel.protocol import (
     encode_status,
 )
 from robots.errors import NoReplyError, PortLostError, ServoRefusedError
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 IDS = (1, 2, 3, 7)
 ADDRESS, SIZE = 126, 10
-PATIENCE_S = 10.0
 STOP = bytes.fromhex("FF FF FD 00 FE 06 00 03 40 00 00 2E 16")
 
 

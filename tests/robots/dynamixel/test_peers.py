@@ -22,6 +22,7 @@ from robots.dynamixel.protocol import (
     encode,
     encode_status,
 )
+from tests.patience import PATIENCE_S
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     Untyped = Any  # the SDK has no types
 
 SDK = dynamixel_sdk.PacketHandler(2.0)
-PATIENCE_S = 5.0
 LOOKS_LIKE_A_HEADER = [0xFF, 0xFF, 0xFD, 0x00]
 
 

@@ -20,6 +20,7 @@ from sim.emulator.emulation import Emulation, EmulationOptions
 from sim.emulator.fault_names import parse_any
 from sim.emulator.virtual_port import VirtualPort
 from sim.errors import FaultError
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from robots import RobotFolder
     from sim.emulator.mujoco_motion import Place
 
-PATIENCE_S = 10.0
 NOBODY = 99
 """ID of no servo."""
 

@@ -21,6 +21,7 @@ from robots.imu import ImuLostError, ImuReading, ImuSpec, create, reader, vector
 from sim.emulator.imu_terminal import ImuTerminal
 from sim.emulator.imu_vectornav import VectorNavDevice
 from sim.emulator.imu_witmotion import WitMotionDevice
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 HOLD_S, DAMP_S = 0.04, 0.1
 HEALTHY_S = 0.03
 """Age that a sample of 200 Hz stays under on a machine that is busy."""
-PATIENCE_S = 10.0
-"""Longest wait for what must come, also where threads are held up."""
 FORCE = (1.0, 2.0, 9.4)
 
 

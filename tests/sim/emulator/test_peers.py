@@ -17,6 +17,7 @@ from sim.emulator.bench import Bench
 from sim.emulator.bus import Bus
 from sim.emulator.servo import Servo, ServoOptions
 from sim.emulator.terminal import Terminal
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,6 @@ IDS = list(range(1, 13))
 STUFFED = b"\xff\xff\xfd"
 INDIRECT_DATA = 224
 """Plain memory as long as nothing is mapped to it: any bytes may be written and read."""
-PATIENCE_S = 10.0
 
 
 @pytest.fixture

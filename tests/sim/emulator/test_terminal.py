@@ -16,6 +16,7 @@ from sim.emulator.bus import Bus
 from sim.emulator.faults import Faults, parse_fault
 from sim.emulator.servo import Servo, ServoOptions
 from sim.emulator.terminal import Terminal
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from sim.emulator.motors import Drive
 
 PING = encode(1, Instruction.PING)
-PATIENCE_S = 10.0
 
 
 def make_bus(*, code: int = 3, ids: Sequence[int] = (1,), faults: Sequence[str] = ()) -> Bus:
