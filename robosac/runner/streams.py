@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from typing import TYPE_CHECKING
 
 from robosac.errors import LockedError, StorageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 
+_log = logging.getLogger(__name__)
 _ADOPTED_MAX = 100
 RECORD_ROWS = 256
 """Most rows that are written as one record."""
@@ -39,14 +41,21 @@ class Streams:
     def __init__(
         self, folder: Path, layout: RowLayout, *, robot: str, run: str, limit_bytes: int
     ) -> None:
-        """Open the spool of this run and those of earlier ones; raises StorageError."""
+        """Open the spool of this run and those of earlier ones.
+
+        Raises StorageError, also for an earlier run that cannot be read.
+        """
         self._folder, self._layout, self._robot, self._run = folder, layout, robot, run
         self._limit = limit_bytes
         self._by_run: dict[str, Stream] = {}
         self.others_at_work = False
         """Whether there are earlier runs in other hands, or too many; adopt() looks again."""
+        self._unreadable: dict[str, StorageError] = {}
         self.current = self._by_run[run] = self._open(run)
         self.adopt()
+        for error in self._unreadable.values():
+            self.close()
+            raise error
 
     def __iter__(self) -> Iterator[tuple[str, Stream]]:
         """Every run and its stream, oldest first."""
@@ -90,10 +99,10 @@ class Streams:
     def adopt(self) -> bool:
         """Take over what earlier runs have left behind; whether there was anything.
 
-        Raises StorageError.
-
         The process of a run whose loop was killed may still be at work on it; then it is waited
         for.  Earlier runs come first, so that rows arrive in the order in which they were made.
+        One that cannot be read stays on disk as it is, and holds nobody up: the robot may be in
+        motion.  Raises StorageError when the folder itself cannot be read.
         """
         self.others_at_work = adopted = False
         try:
@@ -107,25 +116,38 @@ class Streams:
             if len(self.waiting) > _ADOPTED_MAX:
                 self.others_at_work = True  # nobody is, but this one again, later
                 break
-            if robot == self._robot and run not in self._by_run:
+            if robot == self._robot and run not in self._by_run.keys() | self._unreadable.keys():
                 try:
-                    stream = self._open(run)
+                    stream = self._inherit(run)
                 except LockedError:
                     self.others_at_work = True
+                except StorageError as error:
+                    self._unreadable[run] = error
+                    _log.error("an earlier run stays where it is: %s", error)
                 else:
-                    self.absorb(stream)
                     self._insert(run, stream)
                     adopted = True
         return adopted
 
     def absorb(self, stream: Stream) -> None:
-        """Take over what the dead loop of a run left in shared memory; that was all of it."""
-        first, rows = journal.read(stream.backlog.path, first=stream.backlog.end)
+        """Take over what the dead loop of a run left in shared memory; that was all of it.
+
+        Raises StorageError.
+        """
+        backlog = stream.backlog
+        first, rows = journal.read(backlog.path, first=backlog.end)
+        if len(rows) and rows.shape[1] != self._layout.width:
+            raise StorageError(
+                backlog.path,
+                got=f"rows of {rows.shape[1]} columns in shared memory",
+                expected=f"{self._layout.width}",
+                advice="move the folder away to go on without them",
+            )
         for start in range(0, len(rows), RECORD_ROWS):
-            stream.backlog.append(rows[start : start + RECORD_ROWS], first=first + start)
-        if not stream.backlog.in_memory:
-            journal.remove(stream.backlog.path)
-        stream.conclude(stream.backlog.end)
+            backlog.append(rows[start : start + RECORD_ROWS], first=first + start)
+        if not backlog.in_memory:
+            journal.remove(backlog.path)
+        stream.conclude(backlog.end)
 
     def close(self) -> None:
         """Make what is on disk durable and close every spool; raises StorageError."""
@@ -137,6 +159,16 @@ class Streams:
             self._folder, self._layout, robot=self._robot, run=run, limit_bytes=self._limit
         )
         return Stream(Backlog(spool))
+
+    def _inherit(self, run: str) -> Stream:
+        """Open what an earlier run has left; raises StorageError."""
+        stream = self._open(run)
+        try:
+            self.absorb(stream)
+        except BaseException:
+            stream.backlog.close()
+            raise
+        return stream
 
     def _insert(self, run: str, stream: Stream) -> None:
         """Put an earlier run behind the other earlier ones, and before the present one."""

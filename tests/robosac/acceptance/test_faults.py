@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.metronome import metronome
 from tools.hazards.catalog import hazards
 from tools.hazards.nominal import walk
 from tools.hazards.registry import EXPECTED
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
 
 LIVE_ALWAYS = ("B27", "I9", "H6")
 """In real time, each takes some seconds: a lost port, a silent sensor, a process that is killed."""
-PATIENCE_S = 120
+TRIES, TRIAL_S = 3, 120
+HELD_UP_S = 0.04
+"""Two control periods: what the trials' bounds leave to a machine."""
 
 
 def every_hazard() -> list[object]:
     """All of them, those that take long marked as slow."""
-    slow = (pytest.mark.slow, pytest.mark.timeout(PATIENCE_S))
-    patient = (pytest.mark.timeout(PATIENCE_S),)
+    slow = (pytest.mark.slow, pytest.mark.timeout(TRIES * TRIAL_S))
+    patient = (pytest.mark.timeout(TRIES * TRIAL_S),)
     return [
         pytest.param(
             one,
@@ -34,8 +37,16 @@ def every_hazard() -> list[object]:
 
 @pytest.mark.parametrize("one", every_hazard())
 def test_a_fault_leaves_the_robot_safe(one: Hazard) -> None:
-    """It does what it must, in time and logged; the servos themselves are watched."""
-    finding = one.try_out()
+    """It does what it must, in time and logged; the servos themselves are watched.
+
+    What a machine shows in real time counts unless it held up threads, and so the robot's, for
+    longer than the guards allow: then it is tried again.
+    """
+    for _ in range(TRIES if one.live else 1):
+        with metronome() as beating:
+            finding = one.try_out()
+        if finding.safe or beating.latest_s < HELD_UP_S:
+            break
     assert finding.safe, finding
 
 

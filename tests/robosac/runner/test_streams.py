@@ -6,10 +6,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
+from robosac.errors import StorageError
 from robosac.replay import RowLayout
 from robosac.runner import streams as streams_module
 from robosac.runner.journal import RowJournal
+from robosac.runner.journal import remove as remove_journal
 from robosac.runner.spool import Spool, folder_of
 from robosac.runner.streams import Streams
 from robosac.wire import messages
@@ -18,9 +21,8 @@ from robosac.wire.messages import Held
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
 LAYOUT = RowLayout(obs=20, extra=1, action=4)
+WIDER = RowLayout(obs=21, extra=1, action=4)
 FIRST, SECOND, THIRD = "a" * 32, "b" * 32, "c" * 32
 LIMIT = 80_000
 
@@ -138,3 +140,47 @@ def test_a_great_many_runs_are_taken_over_bit_by_bit(
                     assert stream.finish()
                     delivered.append(run)
         assert delivered == runs
+
+
+def test_an_earlier_run_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start it is refused; in motion it is left as it is, told once, and waited for no more.
+
+    Here it has columns of another task, and its own process was still at work when this one began.
+    """
+    with closing(Spool(tmp_path, WIDER, robot="go2", run=FIRST)) as spool:
+        spool.append(np.zeros((3, WIDER.width), np.float32))
+        streams = open_streams(tmp_path, SECOND)
+        assert streams.others_at_work
+        assert not streams.earlier_done
+    (file,) = folder_of(tmp_path, robot="go2", run=FIRST).iterdir()
+    before = file.read_bytes()
+    with closing(streams):
+        assert not streams.adopt()
+        assert not streams.adopt()
+        assert streams.earlier_done
+        assert list(streams.waiting) == [SECOND]
+        streams.append(rows(1), first=0)
+        assert streams.pending == 1
+    (said,) = caplog.messages
+    assert "an earlier run stays where it is: " in said
+    assert file.read_bytes() == before
+    with pytest.raises(StorageError, match="move the folder away"):
+        open_streams(tmp_path, THIRD)
+
+
+def test_an_earlier_run_whose_journal_cannot_be_read(tmp_path: Path) -> None:
+    """Its loop and its uplink were killed before a row was in the spool: the same holds."""
+    with closing(Spool(tmp_path, WIDER, robot="go2", run=FIRST)):
+        journal = RowJournal(folder_of(tmp_path, robot="go2", run=FIRST), WIDER.width)
+        journal.add(bytes(4 * WIDER.width))
+        streams = open_streams(tmp_path, SECOND)
+    with closing(streams):
+        assert not streams.adopt()
+        assert list(streams.waiting) == [SECOND]
+        assert streams.earlier_done
+    for _ in range(2):  # and it is not held locked by the first who tried
+        with pytest.raises(StorageError, match=f"{WIDER.width} columns in shared memory"):
+            open_streams(tmp_path, THIRD)
+    remove_journal(folder_of(tmp_path, robot="go2", run=FIRST))
