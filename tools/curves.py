@@ -19,6 +19,7 @@ import itertools
 import math
 import os
 import shlex
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -270,4 +271,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads, as `| head`, has had enough
     sys.exit(main(sys.argv[1:]))
