@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE_S = 30.0
+PATIENCE_S = 40.0
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -19,3 +19,8 @@ def eventually(condition: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.002)
     return False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Poll until it holds; fails when patience is over."""
+    assert eventually(condition)

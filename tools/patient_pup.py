@@ -24,11 +24,16 @@ PATIENT = {
 
 
 def patient_pup(folder: Path, changes: dict[str, str] | None = None) -> Path:
-    """Make a robot folder like pup's; with further changes of its robot.toml."""
+    """Make a robot folder like pup's that is patient; with further changes of its robot.toml."""
+    return changed_pup(folder, PATIENT | (changes or {}))
+
+
+def changed_pup(folder: Path, changes: dict[str, str]) -> Path:
+    """Make a robot folder like pup's, with other text in its robot.toml."""
     shutil.copytree(robots.find("pup").path, folder)
     path = folder / "robot.toml"
     text = path.read_text("utf-8")
-    for before, after in (PATIENT | (changes or {})).items():
+    for before, after in changes.items():
         assert before in text, before
         text = text.replace(before, after, 1)
     path.write_text(text, "utf-8")

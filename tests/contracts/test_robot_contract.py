@@ -154,7 +154,10 @@ def test_the_stance_is_held_without_falling(robot: Robot) -> None:
 
 def test_gravity_points_down_and_the_accelerometer_up_when_standing(robot: Robot) -> None:
     """Frames and signs of the IMU as the conventions have them."""
-    state = hold(robot, 2.0)
+    for _ in range(5):  # in real time, what holds the commands up lets it sway
+        state = hold(robot, 2.0)
+        if np.abs(state.gyro).max() < 0.02:
+            break
     np.testing.assert_allclose(state.gravity, [0, 0, -1], atol=0.05)
     np.testing.assert_allclose(state.accelerometer, [0, 0, 9.81], atol=0.5)
     np.testing.assert_allclose(state.gyro, 0, atol=0.02)

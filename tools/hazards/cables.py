@@ -8,7 +8,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tools.hazards.deployed import CALM_S, deployed, judge_latched, judge_walking, wait
+from tools.hazards.deployed import (
+    CALM_S,
+    SLOW_ADAPTER,
+    deployed,
+    judge_latched,
+    judge_walking,
+    wait,
+)
 from tools.hazards.registry import Finding, Hazard, hazard
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ def echo(one: Hazard) -> Finding:
 @hazard("B27", "the port vanishes", must="FAULT; watchdogs stop servos", within=15, live=True)
 def hang_up(one: Hazard) -> Finding:
     """Nothing can be told to the servos any more."""
-    with deployed() as robot:
+    with deployed(changes=SLOW_ADAPTER) as robot:
         began_ns = time.monotonic_ns()
         robot.made.strike("unplug@0")
         return judge_latched(one, robot, began_ns, "link_lost")
@@ -112,7 +119,7 @@ def silent(one: Hazard) -> Finding:
 
 
 def _goes_stale(one: Hazard, fault: str) -> Finding:
-    with deployed() as robot:
+    with deployed(changes=SLOW_ADAPTER) as robot:
         began_ns = time.monotonic_ns()
         robot.made.sensor.inject(fault)
         return judge_latched(one, robot, began_ns, "stale_state")

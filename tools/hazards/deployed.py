@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from tools.hazards.live import Devices, plugged_in
 from tools.hazards.policies import contract_of, holding_policy
 from tools.hazards.registry import Finding
+from tools.hazards.rig import ROBOT
 from tools.hazards.trial import VirtualTrial
 from tools.hazards.witness import Witness
+from tools.patient_pup import changed_pup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +37,8 @@ PERIOD_S = 0.02
 """Control period of the pup, s."""
 CALM_S = 0.5
 """How long nothing may happen after a stop, s."""
+SLOW_ADAPTER = {"baud = 1000000\n": "baud = 1000000\nusb_latency_s = 0.016\n"}
+"""As USB adapters are delivered; an emulated bus on a busy machine answers no sooner."""
 MISSED_MAX = 2
 """Ticks that a busy machine may miss by itself."""
 
@@ -48,6 +52,7 @@ class Deployed:
         folder: Path,
         arguments: Sequence[str] = (),
         *,
+        robot: str,
         file_limit: int | None = None,
     ) -> None:
         """Start it; nothing moves before go().  No file may get larger than the limit, bytes."""
@@ -63,7 +68,7 @@ class Deployed:
         ports = ["--port", str(made.servos_path), "--imu", str(made.imu_path)]
         given = ["--policy", str(policy), "--run", str(self.folder), *arguments]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "robosac", "deploy", "--robot", "pup", *ports, *given],
+            [sys.executable, "-m", "robosac", "deploy", "--robot", robot, *ports, *given],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -148,24 +153,31 @@ def a_policy() -> bytes:
 
 @contextlib.contextmanager
 def deployed(
-    *arguments: str, faults: Iterable[str] = (), file_limit: int | None = None
+    *arguments: str,
+    faults: Iterable[str] = (),
+    file_limit: int | None = None,
+    changes: dict[str, str] | None = None,
 ) -> Iterator[Deployed]:
-    """A process that has let the pup stand up, on emulated devices."""
+    """A process that has let the pup stand up, on emulated devices.
+
+    Changes of its robot.toml count for the process, not for the devices.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deployed-")))
         made = stack.enter_context(plugged_in(faults))
-        one = _walking(made, folder, arguments, file_limit)
+        robot = str(changed_pup(folder / ROBOT, changes or {}))
+        one = _walking(
+            lambda: Deployed(made, folder, arguments, robot=robot, file_limit=file_limit)
+        )
         stack.callback(one.close)
         time.sleep(_WALK_S)
         yield one
 
 
-def _walking(
-    made: Devices, folder: Path, arguments: Sequence[str], file_limit: int | None
-) -> Deployed:
+def _walking(start: Callable[[], Deployed]) -> Deployed:
     """A process that walks; another one when the checks of a busy machine found fault with it."""
     for attempt in range(_TRIES):
-        one = Deployed(made, folder, arguments, file_limit=file_limit)
+        one = start()
         try:
             one.walk()
         except BaseException as error:

@@ -9,7 +9,7 @@ from unittest import mock
 
 from robosac.runner.realtime import realtime
 from robots import State
-from tools.hazards.deployed import PERIOD_S, deployed, judge_walking, timed, wait
+from tools.hazards.deployed import PERIOD_S, SLOW_ADAPTER, deployed, judge_walking, timed, wait
 from tools.hazards.registry import Finding, Hazard, hazard
 from tools.hazards.trial import VirtualTrial
 from tools.hazards.verdict import always, bursts, judge_going_on
@@ -121,7 +121,7 @@ def terminated(one: Hazard) -> Finding:
 @hazard("H6", "SIGKILL while walking", must="the servos' watchdogs stop them", within=13, live=True)
 def killed(one: Hazard) -> Finding:
     """Nobody is left to do it; a new process starts without torque."""
-    with deployed() as robot:
+    with deployed(changes=SLOW_ADAPTER) as robot:
         robot.process.send_signal(signal.SIGKILL)
         began_ns = time.monotonic_ns()
         robot.process.wait(_PATIENCE_S)

@@ -23,8 +23,8 @@ from robosac.operator import Operator
 from robosac.operator.attendant import PERIOD_S
 from robosac.operator.heartbeat import Heartbeat
 from robots.safety import State
-from tests.patience import PATIENCE_S
-from tests.robosac.operator.conftest import Told, until
+from tests.patience import PATIENCE_S, until
+from tests.robosac.operator.conftest import Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

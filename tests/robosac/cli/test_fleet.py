@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,11 @@ import pytest
 
 from robosac.cli.fleet_config import FleetConfig
 from robosac.cli.runner_config import RunnerConfig
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-PATIENCE_S = 40.0
 MODULES = {"robosac.cli.runner", "robosac.runner.uplink"}
 HEAD = """
 import sys
@@ -135,14 +134,6 @@ def fleets(tmp_path: Path, cluster: tuple[str, dict[str, str]]) -> Iterator[Flee
     fleets = Fleets(tmp_path, *cluster)
     yield fleets
     fleets.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for processes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
 
 
 def events(fleet: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:

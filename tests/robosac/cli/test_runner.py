@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,10 +20,10 @@ from robosac.learner.service import PublishedPolicy, Service
 from robosac.replay import SegmentLog
 from robosac.wire.names import robot_name
 from robosac.wire.sockets import bind_learner
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from robosac.policy import Contract
@@ -114,14 +113,6 @@ def ask_to_stop(runner: subprocess.Popen[bytes]) -> None:
     assert runner.stdin is not None
     runner.stdin.close()
     runner.stdin = None
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for the runner."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert condition()
 
 
 def test_a_runner_makes_its_share(place: Place) -> None:

@@ -14,8 +14,8 @@ from robosac.policy.describe import describe_robot
 from robosac.runner.solo_link import SoloLink
 from robots import State
 from robots.errors import PortLostError
+from tests.patience import until
 from tests.robosac.deploy.conftest import Rig, times
-from tests.robosac.operator.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

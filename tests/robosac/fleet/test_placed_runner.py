@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from robosac.fleet import placed_runner
 from robosac.fleet.placed_runner import Outcome, PlacedRunner
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,14 +49,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pl
         return PlacedRunner("go2-0", folder, ["played", code, folder])
 
     return place
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a process."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert condition()
 
 
 def started(tmp_path: Path) -> int:

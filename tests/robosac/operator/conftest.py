@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +10,6 @@ from robosac.operator import Operator
 from robots.safety import State
 from tests.clock import Clock
 from tests.patience import PATIENCE_S
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Told:
@@ -54,14 +49,6 @@ class Told:
         with self._changed:
             self.calls.append(call)
             self._changed.notify_all()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
 
 
 @pytest.fixture

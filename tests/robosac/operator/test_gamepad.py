@@ -13,8 +13,7 @@ import pytest
 from robosac.errors import ConfigError
 from robosac.operator import Operator, Request
 from robosac.operator.gamepad import Gamepad, GamepadButtons
-from tests.patience import PATIENCE_S
-from tests.robosac.operator.conftest import until
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

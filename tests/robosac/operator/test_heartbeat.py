@@ -18,8 +18,7 @@ from robosac.operator.heartbeat import OLDEST_S, SILENT_S, Heartbeat
 from robosac.wire.keys import RobotKeys
 from robosac.wire.keysmith import make_learner, make_robot
 from robots.safety import State
-from tests.patience import PATIENCE_S
-from tests.robosac.operator.conftest import until
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,7 @@ from robots.robot import JointCommand
 from robots.safety import Guard, SafeRobot, State
 from sim.mujoco_robot import MujocoRobot
 from tests.clock import Clock
-from tests.patience import PATIENCE_S
-from tests.robosac.operator.conftest import until
+from tests.patience import PATIENCE_S, until
 from tests.robosac.operator.test_gamepad import BACK, R1, START, A, B, Device, X, event
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from robosac.operator import Operator, Request
 from robosac.operator.keyboard import HELP, Keyboard, Words, standard_input
 from robots.safety import State
-from tests.robosac.operator.conftest import until
+from tests.patience import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

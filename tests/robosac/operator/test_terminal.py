@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from robosac.operator.terminal import Terminal
-from tests.patience import PATIENCE_S
-from tests.robosac.operator.conftest import until
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

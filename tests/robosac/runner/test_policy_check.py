@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,10 +16,10 @@ from robosac.runner.policy_fade import Fade
 from robosac.runner.policy_store import PolicyFile
 from robosac.tasks.observation import Term
 from robosac.wire.messages import Declined, decode_from_robot
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from robosac.policy import Contract
@@ -42,14 +41,6 @@ def written(folder: Path, version: int, file: bytes) -> PolicyFile:
     path = folder / f"{version}.onnx"
     path.write_bytes(file)
     return PolicyFile(version=version, path=str(path))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for the checker's thread."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert condition()
 
 
 def version_of(checker: PolicyChecker) -> int | None:

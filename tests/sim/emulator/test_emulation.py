@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,10 +19,9 @@ from sim.emulator.emulation import Emulation, EmulationOptions
 from sim.emulator.fault_names import parse_any
 from sim.emulator.virtual_port import VirtualPort
 from sim.errors import FaultError
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from robots import RobotFolder
@@ -46,14 +44,6 @@ def emulation(
     struck = tuple(parse_any(text) for text in faults)
     options = EmulationOptions(faults=struck, place=place)
     return Emulation(pup, options, imu=pup.spec.imu_device, links=links)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Poll until something is so; fails after a while."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never became so"
-        time.sleep(0.001)
 
 
 def test_links_lead_to_both_ports_and_are_gone_at_the_end(pup: RobotFolder, tmp_path: Path) -> None:
@@ -88,13 +78,13 @@ def test_times_of_faults_count_from_the_first_instruction(pup: RobotFolder) -> N
     with emulation(pup, "silence@0,id=2", "imu-silence@0", "unplug@0.3") as made:
         assert made.imu is not None
         bench = made.servos.bus.bench
-        wait_for(lambda: bench.now_ns > 0.5e9)
+        until(lambda: bench.now_ns > 0.5e9)
         assert made.servos.path
         with Port(made.servos.path, 1_000_000) as port:
             before_s = bench.now_ns / 1e9
             bus = Bus(port)
             with pytest.raises(PortLostError):
-                wait_for(lambda: bus.ping(NOBODY) is not None)
+                until(lambda: bus.ping(NOBODY) is not None)
     (unplugged,) = bench.faults.at("port")
     assert unplugged.at_s >= before_s + 0.3
     bus = Bus(VirtualPort(made.servos.bus))
@@ -117,10 +107,10 @@ def test_an_unplugged_imu_comes_back_where_its_link_leads(
         with imu:
             made.inject(parse_any("imu-unplug@0"))
             with pytest.raises(ImuLostError):
-                wait_for(lambda: imu.latest() is None)
-            wait_for(lambda: not link.is_symlink())
+                until(lambda: imu.latest() is None)
+            until(lambda: not link.is_symlink())
         made.imu.clear()
-        wait_for(link.exists)
+        until(link.exists)
         with imu:
             assert imu.latest() is not None
 

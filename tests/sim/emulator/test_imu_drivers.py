@@ -248,7 +248,7 @@ def test_a_rate_of_its_own_is_refused(share: float) -> None:
         def rate_hz(self) -> float:
             return share * super().rate_hz()
 
-    refused("usable samples per second, expected 200 within 20%", lambda: Willful(rest))
+    refused("samples per second at last, expected 200 within 20% all along", lambda: Willful(rest))
 
 
 def test_a_rate_that_is_nearly_right_is_accepted() -> None:

@@ -6,7 +6,6 @@ known to do wrong is stated where it is met.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import dynamixel_sdk as sdk
@@ -17,10 +16,10 @@ from sim.emulator.bench import Bench
 from sim.emulator.bus import Bus
 from sim.emulator.servo import Servo, ServoOptions
 from sim.emulator.terminal import Terminal
-from tests.patience import PATIENCE_S
+from tests.patience import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 BAUD = 1_000_000
 IDS = list(range(1, 13))
@@ -36,14 +35,6 @@ def terminal() -> Iterator[Terminal]:
     servos = [Servo(ServoOptions(id=one, eeprom=eeprom)) for one in IDS]
     with Terminal(Bus(Bench(servos))) as terminal:
         yield terminal
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Poll until something is so; fails after a while."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never became so"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ def test_rustypot_reads_and_writes(rusty: Any) -> None:  # noqa: ANN401 -- as ab
     rusty.write_register(3, "torque_enable", 1)
     rusty.write_register(3, "goal_position", 2500)
     assert rusty.read_register(3, "goal_position") == 2500
-    wait_for(lambda: abs(rusty.read_register(3, "present_position") - 2500) < 10)
+    until(lambda: abs(rusty.read_register(3, "present_position") - 2500) < 10)
 
 
 @pytest.mark.parametrize("fast", [False, True])
@@ -101,7 +92,7 @@ def test_rustypot_reboots(rusty: Any) -> None:  # noqa: ANN401 -- as above
     rusty.write_register(5, "torque_enable", 1)
     rusty.reboot(5)
     rusty.set_timeout(0.05)
-    wait_for(lambda: bool(rusty.ping(5)))
+    until(lambda: bool(rusty.ping(5)))
     assert rusty.read_register(5, "torque_enable") == 0
 
 
@@ -129,7 +120,7 @@ def test_the_vendors_sdk_reads_and_writes(vendor: tuple[Any, Any]) -> None:
     port, packets = vendor
     assert packets.write1ByteTxRx(port, 1, 64, 1) == (sdk.COMM_SUCCESS, 0)
     assert packets.write4ByteTxRx(port, 1, 116, 2500) == (sdk.COMM_SUCCESS, 0)
-    wait_for(lambda: abs(packets.read4ByteTxRx(port, 1, 132)[0] - 2500) < 10)
+    until(lambda: abs(packets.read4ByteTxRx(port, 1, 132)[0] - 2500) < 10)
     assert packets.write1ByteTxRx(port, 1, 9, 1) == (sdk.COMM_SUCCESS, 7)
     assert packets.write1ByteTxRx(port, 1, 65, 2) == (sdk.COMM_SUCCESS, 4)
     assert packets.regWriteTxRx(port, 1, 65, 1, [1]) == (sdk.COMM_SUCCESS, 0)

@@ -16,10 +16,10 @@ from sim.emulator.bus import Bus
 from sim.emulator.faults import Faults, parse_fault
 from sim.emulator.servo import Servo, ServoOptions
 from sim.emulator.terminal import Terminal
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sim.emulator.motors import Drive
@@ -32,14 +32,6 @@ def make_bus(*, code: int = 3, ids: Sequence[int] = (1,), faults: Sequence[str] 
     eeprom = {"baud_rate": code, "return_delay": 0}
     servos = [Servo(ServoOptions(id=one, eeprom=eeprom)) for one in ids]
     return Bus(Bench(servos, faults=Faults([parse_fault(text) for text in faults])))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Poll until something is so; fails after a while."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never became so"
-        time.sleep(0.001)
 
 
 def ask(path: str, baud: int, *, data: bytes = PING, size: int = 14, wait_s: float = 2.0) -> bytes:
@@ -107,7 +99,7 @@ def test_unplugging_is_seen_and_undone(tmp_path: Path) -> None:
             with pytest.raises(serial.SerialException):
                 port.read(1_000_000)
         assert bus.gone.wait(PATIENCE_S)
-        wait_for(link.exists)
+        until(link.exists)
         assert terminal.path == os.path.realpath(link)
         with serial.Serial(str(link), 57_600, timeout=PATIENCE_S) as port:
             port.write(PING)
@@ -132,7 +124,7 @@ def test_what_nobody_fetches_is_lost_and_counted() -> None:
     bus = make_bus(faults=["extra@0,amount=60000"])
     with Terminal(bus) as terminal, serial.Serial(terminal.path, 1_000_000) as port:
         port.write(PING)
-        wait_for(lambda: terminal.overruns > 0)
+        until(lambda: terminal.overruns > 0)
 
 
 def test_closing_raises_what_ended_the_thread() -> None:
@@ -147,7 +139,7 @@ def test_closing_raises_what_ended_the_thread() -> None:
 
     terminal = Terminal(Bus(Bench([Broken()])))
     terminal.open()
-    wait_for(lambda: terminal.failure is not None)
+    until(lambda: terminal.failure is not None)
     with pytest.raises(BrokenError):
         terminal.close()
     terminal.close()
@@ -157,7 +149,7 @@ def test_a_suspended_emulator_does_not_catch_up() -> None:
     """A second in which the thread did not run never happened to the servos."""
     bus = make_bus()
     with Terminal(bus) as terminal:
-        wait_for(lambda: bus.bench.now_ns > 0)
+        until(lambda: bus.bench.now_ns > 0)
         terminal._origin_ns -= 30_000_000_000  # noqa: SLF001 -- as if the process had slept
         assert len(ask(terminal.path, 1_000_000)) == 14
         assert bus.bench.now_ns < PATIENCE_S * 1e9
