@@ -159,8 +159,11 @@ class Service:
 
     @property
     def present(self) -> int:
-        """Robots that are connected, or may call again, and have not said goodbye."""
-        return len(self._unfinished())
+        """Robots that are connected, or may call again, and have not been told farewell.
+
+        One whose connection broke while that was on its way says goodbye again on the next.
+        """
+        return sum(not session.told_farewell for session in self._sessions)
 
     def audit(self) -> Audit:
         """Compare what is on disk with what the robots have made; after stop().
@@ -398,8 +401,9 @@ class Service:
             self.ledger.made[key] = bye.made
         if not any(one.robot == session.robot for one in self._unfinished()):
             self.ledger.parted |= {session.robot}
+        if self._send(session.identity, messages.Farewell(run=bye.run)):
+            session.told_farewell |= bye.run == session.run
         self._inbox.wake()
-        self._send(session.identity, messages.Farewell(run=bye.run))
 
     def _push_policy(self) -> None:
         """Send the newest policy to every robot that has an older one and nothing on its way."""

@@ -49,6 +49,8 @@ class Session:
     credit: int | None = 0
     """What it was last told it may make."""
     told_enough: bool = False
+    told_farewell: bool = False
+    """Whether nothing is left to tell it: it waits for its run's farewell no more."""
     gone: bool = False
     """Whether its connection is.  Until its silence is long it may call again, and go on with the
     credit that it has."""
@@ -56,7 +58,9 @@ class Session:
     @classmethod
     def greeted(cls, identity: bytes, user: str | None, hello: Hello) -> Session:
         """Begin with what a robot says of itself."""
-        return cls(identity, user, hello.robot, hello.run, dict(hello.runs), paced=hello.paced)
+        session = cls(identity, user, hello.robot, hello.run, dict(hello.runs), paced=hello.paced)
+        session.told_farewell = hello.run not in hello.runs
+        return session
 
     @property
     def key(self) -> Key:

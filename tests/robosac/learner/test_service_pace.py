@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from robosac.learner import service as service_module
+from robosac.policy.contract import encode as encode_contract
 from robosac.wire import messages
 from robosac.wire.messages import Held
 
@@ -227,7 +228,7 @@ def test_everybody_is_told_once_when_it_is_enough(make_place: MakePlace) -> None
         robot.synchronise()
         assert len(robot.told(messages.Enough)) == 1
         robot.part(made)
-    assert place.service.present == 0
+    place.until(lambda: place.service.present == 0)
     assert place.service.ledger.parted == {"small-0", "small-1", "small-2"}
     assert place.service.ledger.rows == 32, "a row that was made is kept, asked for or not"
 
@@ -251,13 +252,40 @@ def test_a_robot_that_starts_again_is_no_longer_gone(place: Place) -> None:
     robot.join()
     robot.part(0)
     assert place.service.ledger.parted == {"small-0"}
-    assert place.service.present == 0
+    place.until(lambda: place.service.present == 0)
     again.join()
     assert not place.service.ledger.parted
     assert place.service.present == 1
     again.send_rows(0, 4)
     again.part(4)
     assert place.service.ledger.parted == {"small-0"}
+
+
+def test_a_robot_that_missed_its_farewell_is_present_until_it_is_told_again(place: Place) -> None:
+    """Its connection broke meanwhile: a learner that left now would leave it waiting for ever.
+
+    An uplink that waits for no farewell any more, and only reconnects, holds nobody up.
+    """
+    robot = place.robot()
+    robot.join()
+    robot.part(0)
+    place.until(lambda: place.service.present == 0)
+    again = place.robot()
+    again.run = robot.run
+    again.join()
+    assert place.service.present == 1
+    assert place.service.ledger.parted == {"small-0"}
+    again.part(0)
+    place.until(lambda: place.service.present == 0)
+    done = place.robot()
+    done.run = robot.run
+    done.say(
+        messages.Hello(
+            robot=done.name, run=done.run, runs={}, contract=encode_contract(done.contract)
+        )
+    )
+    done.hear(messages.Welcome)
+    assert place.service.present == 0
 
 
 def test_the_goodbye_of_an_earlier_run_is_not_that_of_its_robot(place: Place) -> None:
