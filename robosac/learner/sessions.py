@@ -50,7 +50,7 @@ class Session:
     """What it was last told it may make."""
     told_enough: bool = False
     told_farewell: bool = False
-    """Whether nothing is left to tell it: it waits for its run's farewell no more."""
+    """Whether it waits no more for that of its own run: it was sent, or it had it at hello."""
     gone: bool = False
     """Whether its connection is.  Until its silence is long it may call again, and go on with the
     credit that it has."""
@@ -58,9 +58,11 @@ class Session:
     @classmethod
     def greeted(cls, identity: bytes, user: str | None, hello: Hello) -> Session:
         """Begin with what a robot says of itself."""
-        session = cls(identity, user, hello.robot, hello.run, dict(hello.runs), paced=hello.paced)
-        session.told_farewell = hello.run not in hello.runs
-        return session
+        runs = dict(hello.runs)
+        told = hello.run not in runs
+        return cls(
+            identity, user, hello.robot, hello.run, runs, paced=hello.paced, told_farewell=told
+        )
 
     @property
     def key(self) -> Key:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from typing import IO, TYPE_CHECKING
 
 import msgspec
@@ -88,10 +87,7 @@ def test_a_child_whose_parent_is_gone_ends_in_its_own_way(child: subprocess.Pope
     child.stdout.close()
     child.stdout = None
     end_input(child)
-    deadline = time.monotonic() + PATIENCE_S
-    while child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert child.returncode == 7
+    assert child.wait(PATIENCE_S) == 7
     assert child.stderr is not None
     assert child.stderr.read() == b""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tools.hazards.live import Devices, plugged_in
 from tools.hazards.policies import contract_of, holding_policy
-from tools.hazards.registry import Finding
+from tools.hazards.registry import Finding, NotBegunError
 from tools.hazards.rig import ROBOT
 from tools.hazards.trial import VirtualTrial
 from tools.hazards.witness import Witness
@@ -182,8 +182,10 @@ def _walking(start: Callable[[], Deployed]) -> Deployed:
             one.walk()
         except BaseException as error:
             one.close()
-            if attempt + 1 == _TRIES or not isinstance(error, TimeoutError):
+            if not isinstance(error, TimeoutError):
                 raise
+            if attempt + 1 == _TRIES:
+                raise NotBegunError(str(error)) from None
         else:
             return one
     raise AssertionError  # the last attempt returns or raises

@@ -21,6 +21,10 @@ EXPECTED = (
 """Numbers of the list of faults that must all be tried."""
 
 
+class NotBegunError(Exception):
+    """The robot did not get as far as the fault, so its trial has shown nothing."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What came of one hazard."""
@@ -33,6 +37,8 @@ class Finding:
     """Control ticks from the cause to the reaction; None where there is none to wait for."""
     problems: tuple[str, ...] = ()
     """What was not as it must be."""
+    begun: bool = True
+    """Whether the fault was there at all."""
 
     @property
     def safe(self) -> bool:
@@ -57,6 +63,8 @@ class Hazard:
         """Inject the fault and judge; a trial that breaks down has shown nothing."""
         try:
             return self.run(self)
+        except NotBegunError as error:
+            return Finding("", "", None, (f"the trial never began: {error}",), begun=False)
         except Exception as error:  # noqa: BLE001 -- the other hazards are tried all the same
             _log.exception("trial of %s", self.id)
             return Finding("", "", None, (f"the trial broke down: {error!r}",))

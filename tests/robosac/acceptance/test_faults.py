@@ -18,7 +18,7 @@ LIVE_ALWAYS = ("B27", "I9", "H6")
 """In real time, each takes some seconds: a lost port, a silent sensor, a process that is killed."""
 TRIES, TRIAL_S = 3, 120
 HELD_UP_S = 0.015
-"""About what a reply may be late: a trial that failed meanwhile has shown nothing."""
+"""About what a reply may be late: longer, and a robot may not get up."""
 
 
 def every_hazard() -> list[object]:
@@ -39,13 +39,13 @@ def every_hazard() -> list[object]:
 def test_a_fault_leaves_the_robot_safe(one: Hazard) -> None:
     """It does what it must, in time and logged; the servos themselves are watched.
 
-    What a machine shows in real time counts unless it held up threads, and so the robot's, for
-    longer than the guards allow: then it is tried again.
+    One that did not get up on a machine that held up its threads is tried again; once the fault is
+    there, what comes of it counts.
     """
     for _ in range(TRIES if one.live else 1):
         with metronome() as beating:
             finding = one.try_out()
-        if finding.safe or beating.latest_s < HELD_UP_S:
+        if finding.begun or beating.latest_s < HELD_UP_S:
             break
     assert finding.safe, finding
 

@@ -36,7 +36,7 @@ from robosac.wire import messages
 from robosac.wire.keys import RobotKeys
 from robosac.wire.messages import Held, decode_from_learner, encode
 from robosac.wire.sockets import connect_robot
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -185,13 +185,13 @@ class Robot:
         """Send a message."""
         self.socket.send_multipart(encode(message, payload))
 
-    def hello(self, runs: dict[str, Held] | None = None) -> None:
-        """Introduce itself, with earlier runs if any."""
+    def hello(self, runs: dict[str, Held] | None = None, *, over: bool = False) -> None:
+        """Introduce itself, with earlier runs if any, and its own unless that is over."""
         self.say(
             messages.Hello(
                 robot=self.name,
                 run=self.run,
-                runs={self.run: Held(0, 0)} | (runs or {}),
+                runs=({} if over else {self.run: Held(0, 0)}) | (runs or {}),
                 contract=encode_contract(self.contract),
                 paced=self.paced,
             )
@@ -286,10 +286,7 @@ class Place:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for the service's thread."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition() and time.monotonic() < deadline:
-            time.sleep(0.002)
-        assert condition()
+        until(condition)
 
     def taken(self) -> NDArray[np.float32]:
         """First column of what the learner has got."""

@@ -8,7 +8,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 from robosac.learner import service as service_module
-from robosac.policy.contract import encode as encode_contract
 from robosac.wire import messages
 from robosac.wire.messages import Held
 
@@ -279,11 +278,7 @@ def test_a_robot_that_missed_its_farewell_is_present_until_it_is_told_again(plac
     place.until(lambda: place.service.present == 0)
     done = place.robot()
     done.run = robot.run
-    done.say(
-        messages.Hello(
-            robot=done.name, run=done.run, runs={}, contract=encode_contract(done.contract)
-        )
-    )
+    done.hello(over=True)
     done.hear(messages.Welcome)
     assert place.service.present == 0
 

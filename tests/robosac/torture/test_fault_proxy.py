@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 from tools.exactly_once.network import PYTHON, ROOT, Proxy
 from tools.fault_proxy import parse_address
 
@@ -109,18 +109,12 @@ def is_refused(proxy: Proxy) -> bool:
 
 def wait_for_ends(echo: Echo, count: int) -> None:
     """Wait until so many connections of the target have ended."""
-    deadline = time.monotonic() + PATIENCE_S
-    while echo.ended < count and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert echo.ended == count
+    until(lambda: echo.ended == count)
 
 
 def wait_for_bytes(echo: Echo, count: int) -> None:
     """Wait until so many bytes in all have reached the target."""
-    deadline = time.monotonic() + PATIENCE_S
-    while len(echo.received) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(echo.received) >= count
+    until(lambda: len(echo.received) >= count)
 
 
 def test_without_faults_it_is_a_wire(proxy: Proxy, echo: Echo) -> None:
